@@ -1,0 +1,5 @@
+//! A crash-safe store in shared memory: typed tables, counters and a key-value space for pre-forked workers.
+
+pub mod store;
+
+pub use store::{Column, Counter, Error, Result, Row, Store, Table, Value};

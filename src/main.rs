@@ -1,0 +1,3 @@
+//! The `store-master` program.
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! The data model: keys, values, schemas, limits, errors, and the traits a backend carries out.
+//!
+//! Nothing here does I/O or knows where the data lives.
+
+mod api;
+mod backend;
+mod error;
+mod kv;
+pub mod limits;
+mod row;
+mod schema;
+mod stats;
+mod value;
+
+pub use api::{Counter, Keyspace, Store, Table};
+pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
+pub use error::{Error, Result};
+pub use kv::{Condition, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Ttl};
+pub use row::{Cell, Row, RowPage};
+pub use schema::{Column, ColumnType, Schema, TableSpec};
+pub use stats::{Stat, Statistics};
+pub use value::{Value, ValueRef};
