@@ -1,6 +1,7 @@
 //! Media that carry a store.
 
 pub mod memory;
+mod shared;
 
 #[cfg(test)]
 mod conformance;
@@ -10,3 +11,4 @@ mod property;
 mod tests;
 
 pub use memory::{Limits, MemoryStore};
+pub use shared::SharedStore;

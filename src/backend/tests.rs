@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    Limits, MemoryStore,
+    Limits, MemoryStore, SharedStore,
     conformance::{COUNTERS, MAX_KEYS, MEMORY_BYTES, WORKERS},
     property::agree,
 };
-use crate::Store;
+use crate::{
+    Store,
+    shm::{Segment, SegmentOptions},
+};
 
 const LIMITS: Limits = Limits { counters: COUNTERS, max_keys: MAX_KEYS, workers: WORKERS, memory: MEMORY_BYTES };
 
@@ -15,8 +18,23 @@ fn memory_store() -> Store {
     Store::on(Arc::new(MemoryStore::new(LIMITS)))
 }
 
+fn shared_store() -> Store {
+    let options = SegmentOptions::new().memory(MEMORY_BYTES).workers(WORKERS).counters(COUNTERS).max_keys(MAX_KEYS);
+    let segment = Segment::create(options).expect("a small segment can be made");
+    Store::on(Arc::new(SharedStore::open(segment, None)))
+}
+
 mod memory {
     super::super::conformance::suite!(super::super::memory_store);
+}
+
+mod shared {
+    super::super::conformance::suite!(super::super::shared_store);
+}
+
+#[test]
+fn the_shared_store_agrees_with_the_oracle() {
+    agree(shared_store, memory_store);
 }
 
 #[test]

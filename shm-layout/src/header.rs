@@ -1,0 +1,233 @@
+//! The header of a segment, and the geometry of all its regions.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::{
+    check::layout,
+    directory, heap, index, keys,
+    limits::{EXTRA_SLOTS, MAX_COUNTER_NAME_BYTES},
+    round_up, slot, stats, table,
+};
+
+/// The first word of a segment.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"stormstr");
+/// Goes up with every change of a layout or of the meaning of a word.
+pub const VERSION: u32 = 1;
+/// `rapidhash` v3.
+pub const HASH_RAPID_V3: u32 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: u64 = 4096;
+
+/// The states of a segment's life.
+pub mod state {
+    /// It is being made: nobody but its maker may look.
+    pub const MAKING: u32 = 0;
+    /// It may be used.
+    pub const READY: u32 = 1;
+}
+
+/// The header. Everything up to `started_ms` is written once, by the maker.
+#[repr(C, align(128))]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`VERSION`].
+    pub version: AtomicU32,
+    /// One of [`state`].
+    pub state: AtomicU32,
+    /// [`Geometry::fingerprint`].
+    pub fingerprint: AtomicU64,
+    /// Bytes of the segment.
+    pub memory: AtomicU64,
+    /// Workers that it was made for.
+    pub workers: AtomicU32,
+    /// Which hash function.
+    pub hash: AtomicU32,
+    /// Counters.
+    pub counters: AtomicU64,
+    /// Keys.
+    pub max_keys: AtomicU64,
+    /// Seed of the hash.
+    pub seed: AtomicU64,
+    /// Inode of the PID namespace of the processes that are attached.
+    pub pid_namespace: AtomicU64,
+    /// Process id of the master.
+    pub master: AtomicU64,
+    /// When the segment was made, in milliseconds since the epoch.
+    pub started_ms: AtomicU64,
+    /// Slots that were recovered.
+    pub recoveries: AtomicU64,
+    /// Goes up when a table is made or dropped.
+    pub directory_version: AtomicU64,
+    /// Zero.
+    pub reserved: [u64; 2],
+    /// Odd while the gate is closed and everybody is out.
+    pub gate_sequence: AtomicU64,
+    /// 1 while somebody closes the gate or has closed it.
+    pub gate_closed: AtomicU32,
+    /// The lock of the gate.
+    pub gate_lock: AtomicU32,
+    /// Zero.
+    pub reserved2: [u64; 14],
+    /// The lock of the directory.
+    pub directory_lock: AtomicU32,
+    /// 1 once a key with an expiry was written.
+    pub keys_expire: AtomicU32,
+    /// Where the next share of the sweep over keys starts.
+    pub keys_sweep: AtomicU64,
+    /// Pages of records in use.
+    pub record_pages: AtomicU64,
+    /// Zero.
+    pub tail: [u64; 478],
+}
+
+layout!(Header, size 4096, align 128, {
+    magic: u64 = 0, version: u32 = 8, state: u32 = 12, fingerprint: u64 = 16, memory: u64 = 24, workers: u32 = 32,
+    hash: u32 = 36, counters: u64 = 40, max_keys: u64 = 48, seed: u64 = 56, pid_namespace: u64 = 64, master: u64 = 72,
+    started_ms: u64 = 80, recoveries: u64 = 88, directory_version: u64 = 96, reserved: [u64; 2] = 104,
+    gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, reserved2: [u64; 14] = 136,
+    directory_lock: u32 = 248, keys_expire: u32 = 252, keys_sweep: u64 = 256, record_pages: u64 = 264,
+    tail: [u64; 478] = 272,
+});
+
+/// What a segment is asked to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Bytes of the segment.
+    pub memory: u64,
+    /// Workers.
+    pub workers: u32,
+    /// Counters.
+    pub counters: u64,
+    /// Keys of the key-value space.
+    pub max_keys: u64,
+}
+
+/// Where every region of a segment lies. Follows from the [`Request`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// What it follows from.
+    pub request: Request,
+    /// The slots, from number 1 on.
+    pub slots_at: u64,
+    /// How many.
+    pub slots: u32,
+    /// Sets of statistics.
+    pub stats_at: u64,
+    /// The directory of tables.
+    pub directory_at: u64,
+    /// The table of counters.
+    pub counters_at: u64,
+    /// Groups of the key-value index.
+    pub key_groups_at: u64,
+    /// How many.
+    pub key_groups: u64,
+    /// Bitmap of free records.
+    pub key_bitmap_at: u64,
+    /// Page of each run of records, plus 1.
+    pub key_pages_at: u64,
+    /// How many runs there can be.
+    pub key_pages: u64,
+    /// What the arena knows of its pages.
+    pub pages_at: u64,
+    /// The arena.
+    pub arena_at: u64,
+    /// Its pages.
+    pub arena_pages: u64,
+}
+
+/// The shape of the table of counters: one `int` column, and rows that do not share cache lines.
+#[must_use]
+pub const fn counters_shape(counters: u64) -> table::Shape {
+    table::Shape {
+        rows: counters,
+        key_bytes: MAX_COUNTER_NAME_BYTES as u32,
+        fixed_bytes: 8,
+        string_bytes: 0,
+        schema_bytes: 0,
+        row_align: 64,
+    }
+}
+
+impl Geometry {
+    /// Smallest arena that a segment is made with.
+    pub const MIN_ARENA: u64 = 1 << 20;
+
+    /// The geometry of a request, or the bytes of memory that it would need at least.
+    ///
+    /// # Errors
+    ///
+    /// The least `memory` with which this request fits.
+    pub const fn new(request: Request) -> Result<Self, u64> {
+        let slots = 2 * request.workers + EXTRA_SLOTS as u32;
+        let slots_at = HEADER_BYTES;
+        let stats_at = slots_at + slots as u64 * size_of::<slot::Slot>() as u64;
+        let stats_bytes = (request.workers as u64 + 1) * stats::SET_BYTES;
+        let directory_at = round_up(stats_at + stats_bytes, 64);
+        let directory_bytes = (directory::ENTRIES * size_of::<directory::Entry>()) as u64;
+        let counters_at = directory_at + directory_bytes;
+        let counters_bytes = table::Geometry::new(counters_shape(request.counters)).bytes;
+        let key_groups = index::groups(request.max_keys);
+        let key_groups_at = round_up(counters_at + counters_bytes, 64);
+        let key_bitmap_at = key_groups_at + key_groups * index::GROUP_BYTES;
+        let key_pages = request.max_keys.div_ceil(keys::PAGE_RECORDS as u64);
+        let key_pages_at = key_bitmap_at + index::bitmap_bytes(request.max_keys);
+        let pages_at = round_up(key_pages_at + 4 * key_pages, 64);
+        let all_pages = request.memory / heap::PAGE_BYTES;
+        let arena_at = round_up(pages_at + all_pages * size_of::<heap::Page>() as u64, heap::PAGE_BYTES);
+        if request.memory < arena_at + Self::MIN_ARENA {
+            return Err(round_up(arena_at + Self::MIN_ARENA, heap::PAGE_BYTES));
+        }
+        let arena_pages = (request.memory - arena_at) / heap::PAGE_BYTES;
+        Ok(Self {
+            request,
+            slots_at,
+            slots,
+            stats_at,
+            directory_at,
+            counters_at,
+            key_groups_at,
+            key_groups,
+            key_bitmap_at,
+            key_pages_at,
+            key_pages,
+            pages_at,
+            arena_at,
+            arena_pages,
+        })
+    }
+
+    /// A number that changes when a size or an offset changes: sizes of structs and the places of all regions, folded.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        let parts = [
+            VERSION as u64,
+            size_of::<slot::Slot>() as u64,
+            size_of::<slot::Journal>() as u64,
+            size_of::<directory::Entry>() as u64,
+            index::GROUP_BYTES,
+            keys::RECORD_BYTES,
+            heap::PAGE_BYTES,
+            table::UNIT_BYTES,
+            heap::CLASSES.len() as u64,
+            self.slots as u64,
+            self.slots_at,
+            self.stats_at,
+            self.directory_at,
+            self.counters_at,
+            self.key_groups_at,
+            self.key_bitmap_at,
+            self.key_pages_at,
+            self.pages_at,
+            self.arena_at,
+            self.arena_pages,
+        ];
+        let mut folded = 0xcbf2_9ce4_8422_2325_u64;
+        let mut i = 0;
+        while i < parts.len() {
+            folded = (folded ^ parts[i]).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+            i += 1;
+        }
+        folded
+    }
+}

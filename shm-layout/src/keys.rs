@@ -1,0 +1,44 @@
+//! Records of the key-value space: one cache line each, small keys and values inside.
+//!
+//! Word 3 holds the value's length, words 4 to 7 the payload. An *inline* key stands at the start of the payload, an
+//! *outer* one in a heap block that word 4 names. A value is inline (directly behind an inline key, or from word 5 on),
+//! or an integer in word 7, or in one heap block or a tree of chunks that word 7 names.
+
+/// Bytes of a record.
+pub const RECORD_BYTES: u64 = 64;
+/// Records of one arena page.
+pub const PAGE_RECORDS: u32 = (crate::heap::PAGE_BYTES / RECORD_BYTES) as u32;
+/// The word of the value's length.
+pub const LEN_WORD: usize = 3;
+/// The first word of the payload; an outer key's block.
+pub const KEY_WORD: usize = 4;
+/// The value's integer or block.
+pub const VALUE_WORD: usize = 7;
+/// Words of a record.
+pub const WORDS: usize = 8;
+/// Bytes of the payload.
+pub const PAYLOAD: usize = 32;
+/// Bytes of an inline key when the value needs word 7.
+pub const SHORT_KEY: usize = 24;
+/// Bytes of an inline value behind an outer key.
+pub const SHORT_VALUE: usize = 24;
+
+/// Flags of a record's meta word.
+pub mod flag {
+    /// The database.
+    pub const DB: u16 = 0x000f;
+    /// How the value is kept.
+    pub const ENCODING: u16 = 0x0030;
+    /// In the payload.
+    pub const INLINE: u16 = 0x0000;
+    /// As an integer whose decimal text it is.
+    pub const INT: u16 = 0x0010;
+    /// In a heap block.
+    pub const BLOCK: u16 = 0x0020;
+    /// In chunks that a heap block lists.
+    pub const TREE: u16 = 0x0030;
+    /// The key is in a heap block.
+    pub const OUTER_KEY: u16 = 0x0040;
+    /// The type of the value; 0: string.
+    pub const TYPE: u16 = 0x0f00;
+}

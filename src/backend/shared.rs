@@ -1,0 +1,166 @@
+//! The store on a shared segment.
+//!
+//! Here the data model meets the rows: schemas are encoded and decoded, cells are put into a row's words and taken out, and what
+//! the segment refuses becomes an error of the store.
+
+mod keyspace;
+mod schema;
+mod statistics;
+mod table;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use crate::{
+    shm::{Counted, Counters, Keys, Refusal, Segment, StatCells, Tables},
+    store::{Backend, Error, KvBackend, Made, Result, Schema, Stat, Statistics, TableBackend, TableInfo, TableSpec},
+    sys::clock,
+};
+
+use table::SharedTable;
+
+/// A store on a segment. All processes that have the segment mapped see the same data.
+pub struct SharedStore {
+    segment: Segment,
+    patience: Option<Duration>,
+    counters: Counters,
+    keys: Keys,
+    statistics: StatCells,
+    /// Tables that were found by name. An entry whose table was dropped is looked up again.
+    tables: RwLock<HashMap<String, Arc<SharedTable>>>,
+}
+
+impl SharedStore {
+    /// A store on `segment`. With a `patience`, operations answer `Busy` when they have waited that long for what
+    /// somebody else holds; without, they wait until they get it.
+    #[must_use]
+    pub fn open(segment: Segment, patience: Option<Duration>) -> Self {
+        Self {
+            counters: Counters::new(&segment),
+            keys: Keys::new(&segment),
+            statistics: StatCells::new(&segment),
+            tables: RwLock::default(),
+            segment,
+            patience,
+        }
+    }
+
+    fn remember(&self, table: Tables) -> Result<Arc<SharedTable>> {
+        let table = Arc::new(SharedTable::new(table, self.patience)?);
+        // Somebody who panicked while holding it left a map that is as good as any.
+        if let Ok(mut tables) = self.tables.write() {
+            tables.retain(|_, known| known.is_current());
+            tables.insert(table.schema().table().to_owned(), Arc::clone(&table));
+        }
+        Ok(table)
+    }
+}
+
+/// The error for a refusal that says nothing about a table.
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Full | Refusal::OutOfMemory => Error::OutOfMemory,
+        Refusal::NoTable => Error::TablesFull,
+        _ => Error::Busy,
+    }
+}
+
+fn counters_refused(refusal: Refusal) -> Error {
+    if refusal == Refusal::Full { Error::CountersFull } else { refused(refusal) }
+}
+
+impl Backend for SharedStore {
+    fn make(&self, name: &str, spec: TableSpec) -> Result<(Arc<dyn TableBackend>, Made)> {
+        let schema = if Schema::is_hidden(name) { Schema::hidden(name, spec)? } else { Schema::new(name, spec)? };
+        let made = Tables::make(&self.segment, self.patience, &schema::raw(&schema));
+        let (table, new) = made.map_err(|refusal| match refusal {
+            Refusal::Exists => Error::TableExists(name.to_owned()),
+            other => refused(other),
+        })?;
+        Ok((self.remember(table)?, if new { Made::New } else { Made::Same }))
+    }
+
+    fn table(&self, name: &str) -> Result<Arc<dyn TableBackend>> {
+        if let Ok(tables) = self.tables.try_read()
+            && let Some(table) = tables.get(name).filter(|table| table.is_current())
+        {
+            return Ok(Arc::clone(table) as Arc<dyn TableBackend>);
+        }
+        let found = Tables::find(&self.segment, self.patience, name).map_err(|refusal| match refusal {
+            Refusal::Gone => Error::TableNotFound(name.to_owned()),
+            other => refused(other),
+        })?;
+        Ok(self.remember(found)?)
+    }
+
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        let listed = Tables::list(&self.segment, self.patience).map_err(refused)?;
+        let shown = listed.into_iter().filter(|table| !Schema::is_hidden(&table.spec().name));
+        let mut infos: Vec<TableInfo> = shown
+            .filter_map(|table| SharedTable::new(table, self.patience).and_then(|table| table.info()).ok())
+            .collect();
+        infos.sort_by(|a, b| a.schema.table().cmp(b.schema.table()));
+        Ok(infos)
+    }
+
+    fn drop_table(&self, name: &str) -> Result<bool> {
+        Tables::drop_named(&self.segment, self.patience, name).map_err(refused)
+    }
+
+    fn counter_get(&self, name: &[u8]) -> Result<Option<i64>> {
+        self.counters.get(self.patience, name).map_err(refused)
+    }
+
+    fn counter_add(&self, name: &[u8], by: i64, bound: Option<i64>) -> Result<Option<i64>> {
+        match self.counters.add(self.patience, name, by, bound).map_err(counters_refused)? {
+            Counted::Value(value) => Ok(Some(value)),
+            Counted::Kept(_) => Ok(None),
+            Counted::Overflow => Err(Error::Overflow),
+        }
+    }
+
+    fn counter_set(&self, name: &[u8], value: i64) -> Result<()> {
+        self.counters.set(self.patience, name, value).map_err(counters_refused)
+    }
+
+    fn counter_cas(&self, name: &[u8], expected: i64, new: i64) -> Result<(bool, i64)> {
+        match self.counters.swap(self.patience, name, expected, new).map_err(counters_refused)? {
+            Counted::Value(value) => Ok((true, value)),
+            Counted::Kept(value) => Ok((false, value)),
+            Counted::Overflow => Err(Error::Overflow),
+        }
+    }
+
+    fn counter_delete(&self, name: &[u8]) -> Result<bool> {
+        self.counters.delete(self.patience, name).map_err(refused)
+    }
+
+    fn counters(&self) -> Result<Vec<(Vec<u8>, i64)>> {
+        let mut counters = self.counters.list(self.patience).map_err(refused)?;
+        counters.sort_unstable();
+        Ok(counters)
+    }
+
+    fn kv(&self) -> &dyn KvBackend {
+        self
+    }
+
+    fn statistics(&self) -> &dyn Statistics {
+        self
+    }
+
+    fn sweep(&self) -> usize {
+        let freed = self.segment.sweep(clock::now_ms());
+        if freed > 0 {
+            self.add(Stat::Expired, freed as u64);
+        }
+        freed
+    }
+
+    fn memory(&self) -> (u64, u64) {
+        self.segment.memory()
+    }
+}

@@ -1,0 +1,255 @@
+//! The key-value space in the segment.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use super::{SharedStore, refused};
+use crate::{
+    shm::{Change, Record},
+    store::{
+        Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Ttl,
+        limits::{DATABASES, MAX_KV_KEY_BYTES},
+        number,
+    },
+    sys::clock,
+};
+
+fn check(db: u8, key: &[u8]) -> Result<()> {
+    if usize::from(db) >= DATABASES {
+        return Err(Error::Invalid(format!("database {db} does not exist, there are {DATABASES} from 0 on")));
+    }
+    if key.len() > MAX_KV_KEY_BYTES {
+        return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
+    }
+    Ok(())
+}
+
+/// The expiry after a change, or nothing if that time has passed.
+fn expiry_after(expiry: Expiry, before: u64, now_ms: u64) -> Option<u64> {
+    match expiry {
+        Expiry::Never => Some(0),
+        Expiry::Keep => Some(before),
+        Expiry::At(at_ms) => (at_ms > now_ms).then_some(at_ms),
+    }
+}
+
+fn ttl(expire_at: u64) -> Ttl {
+    if expire_at == 0 { Ttl::Never } else { Ttl::At(expire_at) }
+}
+
+impl SharedStore {
+    fn change<'v>(
+        &self,
+        db: u8,
+        key: &[u8],
+        with_value: bool,
+        now_ms: u64,
+        change: &mut dyn FnMut(Option<Record<'_>>) -> Change<'v>,
+    ) -> Result<()> {
+        check(db, key)?;
+        self.keys.change(self.patience, now_ms, db, key, with_value, change).map_err(refused)
+    }
+
+    /// The length and expiry of a value, and the value itself if `out` is given.
+    fn read(&self, db: u8, key: &[u8], out: Option<&mut Vec<u8>>) -> Result<Option<crate::shm::KeyValue>> {
+        check(db, key)?;
+        self.keys.read(self.patience, clock::now_ms(), db, key, out).map_err(refused)
+    }
+
+    /// Replaces a value by a function of it, which may refuse; the expiry stays.
+    fn compute(&self, db: u8, key: &[u8], function: &mut dyn FnMut(Option<&[u8]>) -> Result<Vec<u8>>) -> Result<()> {
+        let mut refusal = Ok(());
+        self.change(db, key, true, clock::now_ms(), &mut |record| match function(record.map(|record| record.value)) {
+            Ok(value) => {
+                refusal = Ok(());
+                Change::Set(Cow::Owned(value), record.map_or(0, |record| record.expire_at))
+            }
+            Err(error) => {
+                refusal = Err(error);
+                Change::Leave
+            }
+        })?;
+        refusal
+    }
+}
+
+impl KvBackend for SharedStore {
+    fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>> {
+        Ok(self.read(db, key, None)?.map(|_| KvType::String))
+    }
+
+    fn get(&self, db: u8, key: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        Ok(self.read(db, key, Some(out))?.is_some())
+    }
+
+    fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().try_for_each(|key| check(db, key))?;
+        self.keys.read_many(self.patience, clock::now_ms(), db, keys).map_err(refused)
+    }
+
+    fn strlen(&self, db: u8, key: &[u8]) -> Result<u64> {
+        Ok(self.read(db, key, None)?.map_or(0, |value| value.len as u64))
+    }
+
+    fn set(&self, db: u8, key: &[u8], value: &[u8], options: SetOptions) -> Result<SetOutcome> {
+        let now_ms = clock::now_ms();
+        let mut outcome = SetOutcome::default();
+        self.change(db, key, options.get, now_ms, &mut |record| {
+            outcome.previous = record.filter(|_| options.get).map(|record| record.value.to_vec());
+            outcome.written = options.condition.allows(record.is_some());
+            if !outcome.written {
+                return Change::Leave;
+            }
+            match expiry_after(options.expiry, record.map_or(0, |record| record.expire_at), now_ms) {
+                Some(expire_at) => Change::Set(Cow::Borrowed(value), expire_at),
+                None => Change::Remove,
+            }
+        })?;
+        Ok(outcome)
+    }
+
+    fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
+        let mut places = HashMap::with_capacity(pairs.len());
+        let mut merged: Vec<(&[u8], &[u8])> = Vec::with_capacity(pairs.len());
+        for &(key, value) in pairs {
+            check(db, key)?;
+            let place = *places.entry(key).or_insert(merged.len());
+            match merged.get_mut(place) {
+                Some(pair) => pair.1 = value,
+                None => merged.push((key, value)),
+            }
+        }
+        self.keys.set_many(self.patience, clock::now_ms(), db, &merged, if_absent).map_err(refused)
+    }
+
+    fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut previous = None;
+        self.change(db, key, true, clock::now_ms(), &mut |record| {
+            previous = record.map(|record| record.value.to_vec());
+            Change::Remove
+        })?;
+        Ok(previous)
+    }
+
+    fn getex(&self, db: u8, key: &[u8], expiry: Expiry) -> Result<Option<Vec<u8>>> {
+        let now_ms = clock::now_ms();
+        let mut value = None;
+        self.change(db, key, true, now_ms, &mut |record| {
+            value = record.map(|record| record.value.to_vec());
+            match record.map(|record| expiry_after(expiry, record.expire_at, now_ms)) {
+                None => Change::Leave,
+                Some(Some(expire_at)) => Change::Expire(expire_at),
+                Some(None) => Change::Remove,
+            }
+        })?;
+        Ok(value)
+    }
+
+    fn append(&self, db: u8, key: &[u8], tail: &[u8], max: usize) -> Result<u64> {
+        let mut len = 0;
+        self.compute(db, key, &mut |value| {
+            let value = value.unwrap_or_default();
+            len = value.len() + tail.len();
+            if len > max {
+                return Err(Error::TooLarge { what: "bytes of a value", len, max });
+            }
+            Ok([value, tail].concat())
+        })?;
+        Ok(len as u64)
+    }
+
+    fn incr(&self, db: u8, key: &[u8], by: i64) -> Result<i64> {
+        check(db, key)?;
+        match self.keys.add_int(self.patience, clock::now_ms(), db, key, by).map_err(refused)? {
+            Some(Some(sum)) => return Ok(sum),
+            Some(None) => return Err(Error::Overflow),
+            None => {}
+        }
+        let mut sum = 0;
+        self.compute(db, key, &mut |value| {
+            sum = number::add_int(value, by)?;
+            Ok(itoa::Buffer::new().format(sum).as_bytes().to_vec())
+        })?;
+        Ok(sum)
+    }
+
+    fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>> {
+        let mut sum = Vec::new();
+        self.compute(db, key, &mut |value| {
+            sum = number::add_float(value, by)?;
+            Ok(sum.clone())
+        })?;
+        Ok(sum)
+    }
+
+    fn delete(&self, db: u8, key: &[u8]) -> Result<bool> {
+        let mut present = false;
+        self.change(db, key, false, clock::now_ms(), &mut |record| {
+            present = record.is_some();
+            Change::Remove
+        })?;
+        Ok(present)
+    }
+
+    fn exists(&self, db: u8, key: &[u8]) -> Result<bool> {
+        Ok(self.read(db, key, None)?.is_some())
+    }
+
+    fn ttl(&self, db: u8, key: &[u8]) -> Result<Ttl> {
+        Ok(self.read(db, key, None)?.map_or(Ttl::Missing, |value| ttl(value.expire_at)))
+    }
+
+    fn expire(&self, db: u8, key: &[u8], expiry: Expiry, rule: ExpireRule) -> Result<bool> {
+        let now_ms = clock::now_ms();
+        let mut changed = false;
+        self.change(db, key, false, now_ms, &mut |record| {
+            let before = record.map_or(Ttl::Missing, |record| ttl(record.expire_at));
+            changed = match (before, expiry) {
+                (Ttl::Missing, _) | (_, Expiry::Keep) | (Ttl::Never, Expiry::Never) => false,
+                (_, Expiry::Never) => true,
+                (_, Expiry::At(at_ms)) => rule.allows(before, at_ms),
+            };
+            if !changed {
+                return Change::Leave;
+            }
+            expiry_after(expiry, 0, now_ms).map_or(Change::Remove, Change::Expire)
+        })?;
+        Ok(changed)
+    }
+
+    fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool> {
+        check(db, from)?;
+        check(db, to)?;
+        let renamed = self.keys.rename(self.patience, clock::now_ms(), db, from, to, if_absent).map_err(refused)?;
+        renamed.ok_or(Error::NoSuchKey)
+    }
+
+    fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
+        check(db, b"")?;
+        // Without random numbers any key is as good as another.
+        let mut random = || getrandom::u64().unwrap_or_default();
+        self.keys.random(self.patience, clock::now_ms(), db, &mut random).map_err(refused)
+    }
+
+    fn scan(&self, db: u8, cursor: u64, count: usize) -> Result<ScanPage> {
+        check(db, b"")?;
+        let mut keys = Vec::new();
+        let mut take = |key: &[u8]| keys.push(key.to_vec());
+        let cursor = self.keys.scan(self.patience, clock::now_ms(), db, cursor, count.max(1), &mut take);
+        Ok(ScanPage { cursor: cursor.map_err(refused)?, keys })
+    }
+
+    fn len(&self, db: u8) -> Result<u64> {
+        check(db, b"")?;
+        Ok(self.keys.len(db))
+    }
+
+    fn expiring(&self, db: u8) -> Result<u64> {
+        check(db, b"")?;
+        Ok(self.keys.expiring(db))
+    }
+
+    fn flush(&self, db: Option<u8>) -> Result<()> {
+        check(db.unwrap_or(0), b"")?;
+        self.keys.flush(self.patience, db).map_err(refused)
+    }
+}

@@ -1,0 +1,50 @@
+//! Named points inside writes at which a test can stop the process, to see what the others do meanwhile.
+//!
+//! Built only with the feature `crash-points`; otherwise [`point`] is nothing. The environment variable
+//! `STORE_MASTER_STOP_AT` names the point, and a process stops itself (SIGSTOP) the first time it comes there.
+
+/// Every point, in the order in which an insertion passes them.
+pub const POINTS: &[&str] = &[
+    "entered",
+    "block-listed",
+    "block-taken",
+    "group-locked",
+    "row-locked",
+    "before-commit",
+    "committed",
+    "row-odd",
+    "row-filled",
+    "place-taken",
+    "published",
+    "unpublished",
+    "row-even",
+    "counted",
+    "before-release",
+];
+
+/// Stops the process if `name` is the point that it was asked to stop at.
+#[inline(always)]
+pub(crate) fn point(name: &'static str) {
+    debug_assert!(POINTS.contains(&name));
+    #[cfg(feature = "crash-points")]
+    stop::at(name);
+}
+
+#[cfg(feature = "crash-points")]
+mod stop {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
+    static STOPPED: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn at(name: &str) {
+        let wanted = STOP_AT.get_or_init(|| std::env::var("STORE_MASTER_STOP_AT").ok());
+        if wanted.as_deref() == Some(name) && !STOPPED.swap(true, Ordering::Relaxed) {
+            // A process may always signal itself.
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The gate: the one exclusive lock over all writers, for what no set of row locks can do.
+//!
+//! A closer takes the gate's lock, marks the gate as closing, gives every running writer a memory barrier, and waits
+//! until every flag is down. Only then the gate's sequence turns odd and the closer may change anything. Readers look at the sequence before and after;
+//! while it is odd they wait. Opening: sequence even, mark away, lock away.
+//!
+//! A dead writer's flag stays up until its recovery, so a closer recovers it first: behind a closed gate there is
+//! no half-done operation but the closer's own. That is why only the gate's owner may give a page of the arena back.
+//!
+//! A closer waits 2 ms at most (an attempt), then opens again: a stopped writer costs the others nothing but that. A
+//! closer that dies is recovered like any writer: its committed operation is carried out, then the gate opens. A
+//! closer that is *stopped* keeps the gate: everybody answers `Busy` until it goes on or dies.
+
+use std::sync::atomic::Ordering;
+
+use shm_layout::slot::{Held, alive, lock};
+
+use super::{
+    locks::{self, Attempt, Writer},
+    recovery,
+    segment::{Refusal, Segment},
+};
+use crate::sys::membarrier;
+
+/// The closed gate. Opens when dropped.
+pub(crate) struct Gate<'a> {
+    writer: Writer<'a>,
+}
+
+impl<'a> Gate<'a> {
+    /// Closes the gate.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] if somebody else has it, or if a writer does not come out in time.
+    pub(crate) fn close(segment: &'a Segment) -> Result<Self, Refusal> {
+        let mut writer = Writer::outside(segment)?;
+        writer.lock(Held::Gate, &segment.header().gate_lock)?;
+        segment.header().gate_closed.store(1, Ordering::SeqCst);
+        let everybody_out = membarrier::global().is_ok() && all_out(segment, writer.number());
+        if !everybody_out {
+            segment.header().gate_closed.store(0, Ordering::Release);
+            return Err(Refusal::Busy);
+        }
+        // Release: a reader that sees a change made from here on also sees the odd sequence when it looks again.
+        segment.header().gate_sequence.fetch_add(1, Ordering::AcqRel);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        Ok(Self { writer })
+    }
+
+    /// The closer as a writer: its slot and journal. It needs no further locks.
+    pub(crate) fn writer(&mut self) -> &mut Writer<'a> {
+        &mut self.writer
+    }
+}
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        open(self.writer.segment());
+    }
+}
+
+/// Opens the gate. The lock is freed by its owner, or by the owner's recoverer.
+fn open(segment: &Segment) {
+    let header = segment.header();
+    if header.gate_sequence.load(Ordering::Relaxed) % 2 == 1 {
+        // Release: whoever sees the even sequence sees what was done behind the gate.
+        header.gate_sequence.fetch_add(1, Ordering::AcqRel);
+    }
+    header.gate_closed.store(0, Ordering::Release);
+}
+
+/// Opens the gate for a dead closer.
+pub(crate) fn open_for(segment: &Segment, dead: u32) {
+    if segment.header().gate_lock.load(Ordering::Acquire) & lock::OWNER == dead {
+        open(segment);
+    }
+}
+
+fn all_out(segment: &Segment, closer: u32) -> bool {
+    let mut attempt = Attempt::default();
+    for number in (1..=segment.slots()).filter(|&number| number != closer) {
+        let slot = segment.slot(number);
+        // Acquire: what the writer did is seen.
+        while slot.flag.load(Ordering::Acquire) != 0 {
+            if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+                recovery::recover(segment, number);
+            } else if attempt.left().is_err() {
+                return false;
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    }
+    true
+}
+
+/// Waits for a gate that was found closed.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the attempt is over.
+#[cold]
+pub(crate) fn wait(segment: &Segment, attempt: &mut Attempt) -> Result<(), Refusal> {
+    let word = &segment.header().gate_lock;
+    match word.load(Ordering::Acquire) {
+        0 => {
+            // Between mark and lock, on the way in or out.
+            attempt.left()?;
+            std::thread::yield_now();
+            Ok(())
+        }
+        seen => locks::sleep_on_owner(segment, word, seen, attempt),
+    }
+}
+
+/// The gate's sequence, once it is even.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the attempt is over.
+#[inline]
+pub(crate) fn sequence(segment: &Segment, attempt: &mut Attempt) -> Result<u64, Refusal> {
+    loop {
+        // Acquire: what was done behind the gate before it opened is seen.
+        let sequence = segment.header().gate_sequence.load(Ordering::Acquire);
+        if sequence.is_multiple_of(2) {
+            return Ok(sequence);
+        }
+        wait(segment, attempt)?;
+    }
+}
+
+/// Whether the gate has stayed open since its sequence was read. The caller has an acquire fence before it.
+#[inline]
+pub(crate) fn unchanged(segment: &Segment, sequence: u64) -> bool {
+    segment.header().gate_sequence.load(Ordering::Relaxed) == sequence
+}

@@ -1,0 +1,419 @@
+//! The value heap: blocks of forty sizes in pages of the arena.
+//!
+//! A block's first word is the truth: its generation, whether it is in use, and which slot took it. A page's bitmap is a hint.
+//!
+//! *Taking* a block: write (block, generation) into the journal; take the hint away; CAS the word from (g, FREE) to
+//! (g, USED by me). A rival who takes the same block wins or loses that CAS; the word says who has it, so the recovery of a
+//! slot that only wrote it down cannot free the rival's block.
+//!
+//! *Freeing*: CAS from (g, USED) to (g + 1, FREE), then the hint is set. A repeat finds another generation and does
+//! nothing but set the hint again, which may have been missing.
+//!
+//! A value beyond one block is a *tree*: a directory block that counts and names its chunks. The directory is written
+//! into the journal; the chunks are written into the directory, each before it is taken. Chunks are freed before their directory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shm_layout::{
+    heap::{
+        BLOCK_HEAD, BlockRef, MAX_CONTENTS, PAGE_BYTES, PAGE_HEAD, WHOLE_PAGE, block, block_bytes, blocks, class_for,
+        kind,
+    },
+    slot::{BLOCKS, BlockEntry, Slot},
+};
+
+use super::{arena, crash::point, locks::Writer, segment::Segment, space::equal};
+
+/// Heap classes, the one of whole pages included.
+pub(crate) const CLASS_COUNT: usize = WHOLE_PAGE as usize + 1;
+/// The kinds of a journal's block, beside 0 for a plain one.
+const TREE: u64 = 1;
+/// A block that lists others, which go with it.
+const LEDGER: u64 = 2;
+/// The longest contents of a tree.
+pub(crate) const MAX_TREE: usize = (MAX_CONTENTS / 8 - 1) * MAX_CONTENTS;
+
+/// Where the contents of a block start.
+pub(crate) fn contents_at(block: BlockRef) -> u64 {
+    block.at() + BLOCK_HEAD
+}
+
+/// The words of a block's contents; `None` if what claims to be a block lies outside of the arena.
+#[inline]
+pub(crate) fn contents(segment: &Segment, block: BlockRef, len: usize) -> Option<&[AtomicU64]> {
+    let at = contents_at(block);
+    let inside = at > segment.geometry().arena_at && segment.mem().contains(at, len.next_multiple_of(8) as u64);
+    inside.then(|| segment.mem().slice(at, len.div_ceil(8)))
+}
+
+/// Chunk `index` of a tree.
+pub(crate) fn chunk(segment: &Segment, tree: BlockRef, index: usize) -> BlockRef {
+    let words = contents(segment, tree, MAX_CONTENTS.min(8 * (index + 2)));
+    BlockRef(words.and_then(|words| words.get(index + 1)).map_or(0, |word| word.load(Ordering::Acquire)))
+}
+
+/// Takes a block for `len` bytes and lists it as new; `None` if there is no room.
+pub(crate) fn take(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
+    let slot = writer.slot();
+    let listed = slot.journal.new_len.load(Ordering::Relaxed) as usize;
+    let entry = slot.journal.new.get(listed)?;
+    let block = take_noted(writer, class_for(len)?, &mut |block| {
+        entry.tree.store(0, Ordering::Relaxed);
+        entry.block.store(block.0, Ordering::Relaxed);
+        // Release: the entry is complete before it counts.
+        slot.journal.new_len.store(listed as u32 + 1, Ordering::Release);
+        point("block-listed");
+    });
+    if block.is_none() {
+        slot.journal.new_len.store(listed as u32, Ordering::Release);
+    }
+    point("block-taken");
+    block
+}
+
+/// A list of blocks in a block, for operations with more of them than a journal has room for.
+pub(crate) struct Ledger {
+    block: BlockRef,
+}
+
+/// Blocks that a ledger lists.
+const LEDGER_ENTRIES: usize = (MAX_CONTENTS - 8) / size_of::<BlockEntry>();
+
+impl Ledger {
+    /// Takes a block for a ledger and lists it as new; `None` if there is no room.
+    pub(crate) fn take(writer: &Writer<'_>) -> Option<Self> {
+        let block = take(writer, MAX_CONTENTS)?;
+        writer.segment().mem().word(contents_at(block)).store(0, Ordering::Relaxed);
+        let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
+        // Release: the ledger is empty before recovery would look into it.
+        writer.slot().journal.new[listed].tree.store(LEDGER, Ordering::Release);
+        Some(Self { block })
+    }
+
+    /// The block itself.
+    pub(crate) fn block(&self) -> BlockRef {
+        self.block
+    }
+
+    fn len<'a>(&self, segment: &'a Segment) -> &'a AtomicU64 {
+        segment.mem().word(contents_at(self.block))
+    }
+
+    /// Whether there is room for another two blocks.
+    pub(crate) fn has_room(&self, segment: &Segment) -> bool {
+        (self.len(segment).load(Ordering::Relaxed) as usize) + 2 <= LEDGER_ENTRIES
+    }
+
+    /// Lists a block.
+    pub(crate) fn list(&self, segment: &Segment, block: BlockRef, tree: bool) {
+        let len = self.len(segment);
+        let listed = len.load(Ordering::Relaxed);
+        let entry = ledger_entry(segment, self.block, listed as usize);
+        entry.block.store(block.0, Ordering::Relaxed);
+        entry.tree.store(u64::from(tree), Ordering::Relaxed);
+        len.store(listed + 1, Ordering::Release);
+    }
+
+    /// Moves the block that the journal listed last into the ledger.
+    pub(crate) fn adopt_last(&self, writer: &Writer<'_>) {
+        let journal = &writer.slot().journal;
+        let last = journal.new_len.load(Ordering::Relaxed) - 1;
+        let entry = &journal.new[last as usize];
+        let block = BlockRef(entry.block.load(Ordering::Relaxed));
+        // Listed in both for a moment: freeing twice is freeing once.
+        self.list(writer.segment(), block, entry.tree.load(Ordering::Relaxed) == TREE);
+        journal.new_len.store(last, Ordering::Release);
+    }
+}
+
+fn ledger_entry(segment: &Segment, ledger: BlockRef, index: usize) -> &BlockEntry {
+    segment.mem().at(contents_at(ledger) + 8 + (index * size_of::<BlockEntry>()) as u64)
+}
+
+/// Takes a tree for `len` bytes and lists it as new; `None` if there is no room, and what was taken stays listed.
+pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
+    let segment = writer.segment();
+    let chunks = len.div_ceil(MAX_CONTENTS);
+    let bytes = 8 * (chunks + 1);
+    let tree = take(writer, bytes)?;
+    let words = contents(segment, tree, bytes)?;
+    words[1..].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    words[0].store(chunks as u64, Ordering::Relaxed);
+    let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
+    // Release: the directory is empty before recovery would look into it.
+    writer.slot().journal.new[listed].tree.store(TREE, Ordering::Release);
+    for (index, word) in words[1..].iter().enumerate() {
+        let rest = len - index * MAX_CONTENTS;
+        let class = class_for(rest.min(MAX_CONTENTS))?;
+        let taken = take_noted(writer, class, &mut |block| word.store(block.0, Ordering::Release));
+        if taken.is_none() {
+            word.store(0, Ordering::Release);
+            return None;
+        }
+    }
+    Some(tree)
+}
+
+fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
+    let segment = writer.segment();
+    let cursor = segment.heap_cursor(class);
+    if let Some(page) = cursor.load(Ordering::Relaxed).checked_sub(1)
+        && let Some(block) = take_from(writer, page, class, note)
+    {
+        return Some(block);
+    }
+    let pages = segment.geometry().arena_pages as u32;
+    // Each slot starts elsewhere, so that workers tend to have pages of their own.
+    let start = (writer.number().wrapping_mul(0x9e37_79b1) >> 8) % pages;
+    let hinted = (start..pages).chain(0..start).filter(|&page| {
+        let desc = segment.page(page);
+        desc.state.load(Ordering::Relaxed) == heap_state(class) && desc.hint.load(Ordering::Relaxed) != 0
+    });
+    for page in hinted {
+        if let Some(block) = take_from(writer, page, class, note) {
+            cursor.store(page + 1, Ordering::Relaxed);
+            return Some(block);
+        }
+    }
+    let page = add_page(writer, class)?;
+    cursor.store(page + 1, Ordering::Relaxed);
+    take_from(writer, page, class, note)
+}
+
+fn heap_state(class: u32) -> u32 {
+    kind::HEAP | class << 8
+}
+
+fn add_page(writer: &Writer<'_>, class: u32) -> Option<u32> {
+    let (segment, slot) = (writer.segment(), writer.slot());
+    let page = arena::claim_page(segment, slot, writer.number(), None)?;
+    let base = segment.page_at(page);
+    let bytes = block_bytes(class)?;
+    let (start, count) = blocks(bytes);
+    for index in 0..u64::from(count) {
+        segment.mem().word(base + start + index * bytes).store(block::free(1), Ordering::Relaxed);
+    }
+    for (index, word) in hints(segment, page, count).iter().enumerate() {
+        let here = (count - 64 * index as u32).min(64);
+        word.store(u64::MAX >> (64 - here), Ordering::Relaxed);
+    }
+    segment.page(page).hint.store(1, Ordering::Relaxed);
+    arena::keep_page(segment, slot, page, heap_state(class));
+    Some(page)
+}
+
+fn hints(segment: &Segment, page: u32, count: u32) -> &[AtomicU64] {
+    segment.mem().slice(segment.page_at(page) + PAGE_HEAD, count.div_ceil(64) as usize)
+}
+
+fn take_from(writer: &Writer<'_>, page: u32, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
+    let segment = writer.segment();
+    let desc = segment.page(page);
+    if desc.state.load(Ordering::Acquire) != heap_state(class) {
+        return None;
+    }
+    if let Some(block) = take_hinted(writer, page, class, note) {
+        return Some(block);
+    }
+    // The page-wide hint goes away, and the blocks are looked at once more: a block is freed before the hint is set.
+    desc.hint.store(0, Ordering::SeqCst);
+    let block = take_hinted(writer, page, class, note);
+    if block.is_some() {
+        desc.hint.store(1, Ordering::Release);
+    }
+    block
+}
+
+fn take_hinted(writer: &Writer<'_>, page: u32, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
+    let segment = writer.segment();
+    let bytes = block_bytes(class)?;
+    let (start, count) = blocks(bytes);
+    for (index, hint) in hints(segment, page, count).iter().enumerate() {
+        let mut bits = hint.load(Ordering::Acquire);
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            let number = 64 * index as u64 + u64::from(bit);
+            let at = segment.page_at(page) + start + number * bytes;
+            let word = segment.mem().word(at);
+            let seen = word.load(Ordering::Acquire);
+            let block = BlockRef::new(at, block::generation(seen));
+            note(block);
+            hint.fetch_and(!(1 << bit), Ordering::AcqRel);
+            let free = block::free(block.generation());
+            let used = block::used(block.generation(), writer.number());
+            // AcqRel: the note and the hint come before, what the last user wrote has been seen.
+            if word.compare_exchange(free, used, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Some(block);
+            }
+            if word.load(Ordering::Acquire) & block::USED == 0 {
+                // Freed between the look and the CAS, perhaps before the hint was taken away.
+                hint.fetch_or(1 << bit, Ordering::AcqRel);
+            }
+        }
+    }
+    None
+}
+
+/// Lists a block as one that goes once the operation is committed.
+pub(crate) fn list_old(slot: &Slot, block: BlockRef, tree: bool) {
+    list_old_kind(slot, block, if tree { TREE } else { 0 });
+}
+
+/// Lists a ledger as one that goes, with all that it lists, once the operation is committed.
+pub(crate) fn list_old_ledger(slot: &Slot, ledger: &Ledger) {
+    list_old_kind(slot, ledger.block, LEDGER);
+}
+
+fn list_old_kind(slot: &Slot, block: BlockRef, kind: u64) {
+    let listed = slot.journal.old_len.load(Ordering::Relaxed) as usize;
+    debug_assert!(listed < BLOCKS);
+    let entry = &slot.journal.old[listed];
+    entry.block.store(block.0, Ordering::Relaxed);
+    entry.tree.store(kind, Ordering::Relaxed);
+    slot.journal.old_len.store(listed as u32 + 1, Ordering::Release);
+}
+
+/// Frees the blocks of a committed operation that were listed as old.
+#[inline]
+pub(crate) fn free_old(segment: &Segment, slot: &Slot) {
+    let listed = (slot.journal.old_len.load(Ordering::Acquire) as usize).min(BLOCKS);
+    for entry in &slot.journal.old[..listed] {
+        free_entry(segment, slot, entry, None);
+    }
+}
+
+/// Gives the new blocks of an operation back that was not committed, and forgets its old ones.
+pub(crate) fn give_back_new(segment: &Segment, slot: &Slot, number: u32) {
+    let listed = (slot.journal.new_len.load(Ordering::Acquire) as usize).min(BLOCKS);
+    for entry in &slot.journal.new[..listed] {
+        free_entry(segment, slot, entry, Some(number));
+    }
+    slot.journal.new_len.store(0, Ordering::Release);
+    slot.journal.old_len.store(0, Ordering::Release);
+}
+
+fn free_entry(segment: &Segment, slot: &Slot, entry: &BlockEntry, owner: Option<u32>) {
+    let block = BlockRef(entry.block.load(Ordering::Relaxed));
+    match entry.tree.load(Ordering::Acquire) {
+        LEDGER if is_used(segment, block) => {
+            let listed = segment.mem().word(contents_at(block)).load(Ordering::Acquire) as usize;
+            for index in 0..listed.min(LEDGER_ENTRIES) {
+                let entry = ledger_entry(segment, block, index);
+                let listed = BlockRef(entry.block.load(Ordering::Relaxed));
+                free(segment, slot, listed, entry.tree.load(Ordering::Relaxed) == TREE, owner);
+            }
+            free(segment, slot, block, false, owner);
+        }
+        kind => free(segment, slot, block, kind == TREE, owner),
+    }
+}
+
+/// Frees a block or a tree. With `owner`, only if that slot took it.
+pub(crate) fn free(segment: &Segment, slot: &Slot, block: BlockRef, tree: bool, owner: Option<u32>) {
+    if tree && is_used(segment, block) {
+        let chunks = contents(segment, block, 8).map_or(0, |words| words[0].load(Ordering::Acquire));
+        for index in 0..(chunks as usize).min(MAX_CONTENTS / 8 - 1) {
+            free_block(segment, slot, chunk(segment, block, index), owner);
+        }
+    }
+    free_block(segment, slot, block, owner);
+}
+
+fn is_used(segment: &Segment, block: BlockRef) -> bool {
+    contents(segment, block, 8).is_some() && {
+        let word = segment.mem().word(block.at()).load(Ordering::Acquire);
+        block::is_used(word) && block::generation(word) == block.generation()
+    }
+}
+
+fn free_block(segment: &Segment, slot: &Slot, block: BlockRef, owner: Option<u32>) {
+    if contents(segment, block, 8).is_none() {
+        return;
+    }
+    let word = segment.mem().word(block.at());
+    let seen = word.load(Ordering::Acquire);
+    let mine = owner.is_none_or(|number| seen & block::SLOT == u64::from(number));
+    let generation = block.generation();
+    if block::is_used(seen) && block::generation(seen) == generation && mine {
+        let freed = block::free(generation.wrapping_add(1));
+        // Release: the last look at the contents comes before the next user.
+        if word.compare_exchange(seen, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            slot.freed_blocks.fetch_add(1, Ordering::Relaxed);
+            set_hint(segment, block.at());
+        }
+    } else if !block::is_used(seen) {
+        // Never taken, or freed by an earlier run that may have died before it set the hint.
+        set_hint(segment, block.at());
+    }
+}
+
+fn set_hint(segment: &Segment, at: u64) {
+    let page = ((at - segment.geometry().arena_at) / PAGE_BYTES) as u32;
+    let desc = segment.page(page);
+    let state = desc.state.load(Ordering::Acquire);
+    let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
+        return;
+    };
+    let (start, count) = blocks(bytes);
+    let number = (at - segment.page_at(page) - start) / bytes;
+    if number < u64::from(count) {
+        hints(segment, page, count)[number as usize / 64].fetch_or(1 << (number % 64), Ordering::AcqRel);
+        if desc.hint.load(Ordering::SeqCst) == 0 {
+            desc.hint.store(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Whether a page is a heap page without a block in use. Behind the gate.
+pub(crate) fn is_empty_page(segment: &Segment, page: u32) -> bool {
+    let state = segment.page(page).state.load(Ordering::Acquire);
+    let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
+        return false;
+    };
+    let (start, count) = blocks(bytes);
+    let hinted: u32 = hints(segment, page, count).iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+    let at = |number: u64| segment.page_at(page) + start + number * bytes;
+    hinted == count
+        && (0..u64::from(count)).all(|number| !block::is_used(segment.mem().word(at(number)).load(Ordering::Acquire)))
+}
+
+/// Copies bytes into a block.
+pub(crate) fn write(segment: &Segment, block: BlockRef, bytes: &[u8]) {
+    segment.mem().write_bytes(contents_at(block), bytes);
+}
+
+/// Copies bytes into a tree.
+pub(crate) fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
+    for (index, part) in bytes.chunks(MAX_CONTENTS).enumerate() {
+        write(segment, chunk(segment, tree, index), part);
+    }
+}
+
+/// Whether a block, or a tree if they are more than one holds, contains these bytes.
+pub(crate) fn holds(segment: &Segment, block: BlockRef, bytes: &[u8]) -> bool {
+    let same = |block, bytes: &[u8]| contents(segment, block, bytes.len()).is_some_and(|words| equal(words, bytes));
+    if bytes.len() <= MAX_CONTENTS {
+        return same(block, bytes);
+    }
+    bytes.chunks(MAX_CONTENTS).enumerate().all(|(index, part)| same(chunk(segment, block, index), part))
+}
+
+/// Appends the `len` bytes of a block to `out`; false if the reference is nonsense, as a racing reader may find.
+pub(crate) fn read(segment: &Segment, block: BlockRef, len: usize, out: &mut Vec<u8>) -> bool {
+    let readable = len <= MAX_CONTENTS && contents(segment, block, len).is_some();
+    if readable {
+        segment.mem().read_bytes(contents_at(block), len, out);
+    }
+    readable
+}
+
+/// Appends the `len` bytes of a tree to `out`; false if a reference is nonsense, as a racing reader may find.
+pub(crate) fn read_tree(segment: &Segment, tree: BlockRef, len: usize, out: &mut Vec<u8>) -> bool {
+    let chunks = len.div_ceil(MAX_CONTENTS);
+    len <= MAX_TREE
+        && (0..chunks).all(|index| {
+            let part = (len - index * MAX_CONTENTS).min(MAX_CONTENTS);
+            read(segment, chunk(segment, tree, index), part, out)
+        })
+}

@@ -1,0 +1,177 @@
+//! The index of a space: finding a key's row, publishing a row, taking it out.
+//!
+//! A place is taken by CAS of its row word from 0, and only then its tag is set; it is given back tag first, row word last. So
+//! whoever finds a tag finds a row word that belongs to it or to a later tenant, never to an earlier one. Two
+//! inserters of different homes may overflow into one group: the CAS decides between them.
+//!
+//! A key that passes a full group on the way to its place raises that group's overflow count *before* it is published, and lowers it
+//! *after* it was taken out. A death in between leaves the count too high, which costs a look into the next group and nothing else.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shm_layout::index::{Group, PLACES, counts, home, tag};
+
+use super::{crash::point, segment::Segment, space::Space};
+
+/// Bit i is set where byte i of the sixteen tags is `tag`.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+fn matches(low: u64, high: u64, tag: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+
+    #[target_feature(enable = "sse2")]
+    fn vector(low: u64, high: u64, tag: u8) -> u32 {
+        let tags = _mm_set_epi64x(high as i64, low as i64);
+        _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8))) as u32
+    }
+
+    // SAFETY: every x86_64 processor has SSE2.
+    unsafe { vector(low, high, tag) }
+}
+
+/// Bit i is set where byte i of the sixteen tags is `tag`.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline(always)]
+fn matches(low: u64, high: u64, tag: u8) -> u32 {
+    let bytes = low.to_le_bytes().into_iter().chain(high.to_le_bytes());
+    bytes.enumerate().filter(|&(_, byte)| byte == tag).fold(0, |bits, (i, _)| bits | 1 << i)
+}
+
+/// Goes through the rows that a hash may stand for, in the order of the search; ends at the first for which `accept` is true.
+#[inline]
+pub(crate) fn search<T>(
+    segment: &Segment,
+    space: &Space,
+    hash: u64,
+    mut accept: impl FnMut(u32) -> Option<T>,
+) -> Option<T> {
+    let tag = tag(hash);
+    let mut number = home(hash, space.groups);
+    for _ in 0..space.groups {
+        let group = space.group(segment, number);
+        // Acquire: the row that a tag names was filled before the tag was set.
+        let (low, high) = (group.tags[0].load(Ordering::Acquire), group.tags[1].load(Ordering::Acquire));
+        let mut hits = matches(low, high, tag);
+        while hits != 0 {
+            let place = hits.trailing_zeros() as usize;
+            hits &= hits - 1;
+            let row = group.rows[place].load(Ordering::Acquire);
+            if row != 0
+                && row <= space.rows
+                && let Some(found) = accept(row - 1)
+            {
+                return Some(found);
+            }
+        }
+        if group.counts.load(Ordering::Acquire) & counts::OVERFLOW == 0 {
+            return None;
+        }
+        number = space.group_after(number);
+    }
+    None
+}
+
+/// Where a row stands in the index.
+struct Place<'a> {
+    group: &'a Group,
+    number: u32,
+    index: usize,
+}
+
+fn find_place<'a>(segment: &'a Segment, space: &Space, hash: u64, row: u32) -> Option<Place<'a>> {
+    let mut number = home(hash, space.groups);
+    for _ in 0..space.groups {
+        let group = space.group(segment, number);
+        if let Some(index) = group.rows.iter().position(|word| word.load(Ordering::Acquire) == row + 1) {
+            return Some(Place { group, number, index });
+        }
+        if group.counts.load(Ordering::Acquire) & counts::OVERFLOW == 0 {
+            return None;
+        }
+        number = space.group_after(number);
+    }
+    None
+}
+
+impl Space {
+    /// Puts a filled row into the index. With `again`, it may stand there already.
+    pub(crate) fn publish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
+        let known = if again { find_place(segment, self, hash, row) } else { None };
+        let place = known.unwrap_or_else(|| self.take_place(segment, hash, row));
+        point("place-taken");
+        set_tag(place.group, place.index, tag(hash));
+        // Release: a reader that validates a miss by this count and finds it unchanged has seen every insertion before.
+        self.group(segment, home(hash, self.groups)).counts.fetch_add(counts::INSERTION, Ordering::AcqRel);
+    }
+
+    fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Place<'a> {
+        let mut number = home(hash, self.groups);
+        // There are five places for four rows and a row takes one at most; a second round is for places given back meanwhile.
+        for _ in 0..2 * u64::from(self.groups) {
+            let group = self.group(segment, number);
+            let taken = |word: &std::sync::atomic::AtomicU32| {
+                word.load(Ordering::Relaxed) == 0
+                    && word.compare_exchange(0, row + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            };
+            if let Some(index) = group.rows.iter().position(taken) {
+                return Place { group, number, index };
+            }
+            count_overflow(group, true);
+            number = self.group_after(number);
+        }
+        panic!("the index of space {} has no place for row {row}", self.id);
+    }
+
+    /// Takes a row out of the index. With `again`, it may be out already, and overflow counts stay as they are.
+    pub(crate) fn unpublish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
+        let Some(place) = find_place(segment, self, hash, row) else {
+            return;
+        };
+        set_tag(place.group, place.index, 0);
+        // Release: the tag is away before the place is free.
+        place.group.rows[place.index].store(0, Ordering::Release);
+        if again {
+            return;
+        }
+        let mut number = home(hash, self.groups);
+        while number != place.number {
+            count_overflow(self.group(segment, number), false);
+            number = self.group_after(number);
+        }
+    }
+}
+
+fn set_tag(group: &Group, place: usize, tag: u8) {
+    const { assert!(PLACES == 16) };
+    let word: &AtomicU64 = &group.tags[place / 8];
+    let shift = place % 8 * 8;
+    let set = |tags: u64| Some(tags & !(0xff << shift) | u64::from(tag) << shift);
+    // Release: the row was filled before its tag can be seen.
+    let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set);
+}
+
+/// One key more, or one less, passes the group. At 255 the count sticks: it may be too high, never too low.
+fn count_overflow(group: &Group, up: bool) {
+    let _ = group.counts.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| match word & counts::OVERFLOW {
+        counts::OVERFLOW => None,
+        0 if !up => None,
+        _ => Some(if up { word + 1 } else { word - 1 }),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_tag_is_found_in_every_place() {
+        for place in 0..16 {
+            let mut tags = [0x81_u8; 16];
+            tags[place] = 0xc3;
+            let (low, high) = tags.split_at(8);
+            let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+            assert_eq!(matches(word(low), word(high), 0xc3), 1 << place);
+        }
+    }
+}

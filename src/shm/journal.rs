@@ -1,0 +1,314 @@
+//! The intent: what makes an operation on several words happen altogether or not at all.
+//!
+//! An operation writes down every change it is going to make, as absolute values, in its slot's journal, while it
+//! holds the locks of all the rows. Then one store turns the journal to COMMITTED: that is the moment at which the operation has
+//! happened. Then it applies what is written down, turns the journal back to IDLE, and lets go of the locks.
+//!
+//! | killed | recovery finds | and does |
+//! |---|---|---|
+//! | before COMMITTED | IDLE | gives new blocks back, frees the locks: the old state |
+//! | anywhere in between | COMMITTED | applies everything (again), frees old blocks and locks: the new state |
+//! | after IDLE | IDLE, no blocks listed | frees the locks |
+//!
+//! Applying, for one row or many:
+//!
+//! 1. every row's sequence = `begin`, odd: from here on no reader believes what it copied;
+//! 2. the images replace the rows' words;
+//! 3. every inserted row is published in the index;
+//! 4. every deleted row is taken out of it;
+//! 5. the sequences of updated and inserted rows = `begin` + 1, even; deleted rows stay odd, their hints are set;
+//! 6. the slot's count cells, and the old blocks are freed.
+//!
+//! A free row is nobody's business, so an insertion fills its row *before* it commits and has no image.
+//!
+//! A single aligned word needs none of this: it is stored, then the sequence goes up by 2; recovery
+//! raises the sequence of every live row that it unlocks, in case the second step is missing.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use shm_layout::{
+    heap::{BlockRef, MAX_CONTENTS},
+    limits::MAX_BATCH_ROWS,
+    row,
+    slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
+};
+
+use super::{crash::point, directory, heap, keys, locks::Writer, segment::Segment, space::Space};
+
+/// One row of an intent, before it is written down.
+pub(crate) struct RowChange {
+    pub(crate) action: u32,
+    pub(crate) row: u32,
+    pub(crate) meta: u32,
+    pub(crate) sequence: u64,
+    pub(crate) hash: u64,
+    pub(crate) cells: [(u32, i64); 2],
+}
+
+impl RowChange {
+    /// No change of counts.
+    pub(crate) const NO_COUNTS: [(u32, i64); 2] = [(NO_CELL, 0), (NO_CELL, 0)];
+}
+
+/// Bytes that an entry and its image take in a chunk of a large intent.
+const CHUNK_ENTRY: usize = size_of::<Entry>() + 8 * 8;
+/// Entries in one chunk of a large intent.
+pub(crate) const CHUNK_ENTRIES: usize = MAX_CONTENTS / CHUNK_ENTRY;
+
+/// Whether the slot's operation has happened.
+pub(crate) fn is_committed(slot: &Slot) -> bool {
+    // Acquire: with the state, everything that was written down is seen.
+    slot.journal.state.load(Ordering::Acquire) == journal::COMMITTED
+}
+
+/// Writes an intent down, entry by entry.
+pub(crate) struct Intent {
+    entries: u32,
+    image_words: usize,
+    /// The directory block of a large intent.
+    chunks: Option<BlockRef>,
+}
+
+impl Intent {
+    /// An intent of at most [`MAX_BATCH_ROWS`] entries.
+    pub(crate) fn new() -> Self {
+        Self { entries: 0, image_words: 0, chunks: None }
+    }
+
+    /// An intent whose entries lie in the chunks of this tree.
+    pub(crate) fn in_chunks(tree: BlockRef) -> Self {
+        Self { entries: 0, image_words: 0, chunks: Some(tree) }
+    }
+
+    /// How many words still fit into the slot's own image area.
+    pub(crate) fn room(&self, slot: &Slot) -> usize {
+        slot.journal.image.len() - self.image_words
+    }
+
+    /// Adds an entry whose image, from word `first` of the row on, goes to the slot's image area, or to the chunk.
+    pub(crate) fn push(
+        &mut self,
+        segment: &Segment,
+        slot: &Slot,
+        space: u32,
+        change: &RowChange,
+        first: usize,
+        image: &[u64],
+    ) {
+        let at = match self.chunks {
+            Some(_) => self.next_at(segment, slot) + size_of::<Entry>() as u64,
+            None => segment.mem().offset_of(&slot.journal.image[self.image_words]),
+        };
+        if self.chunks.is_none() {
+            self.image_words += image.len();
+        }
+        self.push_at(segment, slot, space, change, first, image, at);
+    }
+
+    /// Adds an entry whose image goes to `at`.
+    #[expect(clippy::too_many_arguments, reason = "the words of one entry")]
+    pub(crate) fn push_at(
+        &mut self,
+        segment: &Segment,
+        slot: &Slot,
+        space: u32,
+        change: &RowChange,
+        first: usize,
+        image: &[u64],
+        at: u64,
+    ) {
+        for (word, &value) in segment.mem().slice::<AtomicU64>(at, image.len()).iter().zip(image) {
+            word.store(value, Ordering::Relaxed);
+        }
+        let entry = self.next(segment, slot);
+        entry.space.store(space, Ordering::Relaxed);
+        entry.action.store(change.action, Ordering::Relaxed);
+        entry.row.store(change.row, Ordering::Relaxed);
+        entry.meta.store(change.meta, Ordering::Relaxed);
+        entry.image_first.store(first as u32, Ordering::Relaxed);
+        entry.image_words.store(image.len() as u32, Ordering::Relaxed);
+        entry.image_at.store(at, Ordering::Relaxed);
+        entry.hash.store(change.hash, Ordering::Relaxed);
+        entry.begin.store(change.sequence | 1, Ordering::Relaxed);
+        for (i, &(cell, count)) in change.cells.iter().enumerate() {
+            entry.cells[i].store(cell, Ordering::Relaxed);
+            entry.counts[i].store(count, Ordering::Relaxed);
+        }
+        self.entries += 1;
+    }
+
+    fn next_at(&self, segment: &Segment, slot: &Slot) -> u64 {
+        match self.chunks {
+            Some(tree) => chunk_entry_at(segment, tree, self.entries),
+            None => segment.mem().offset_of(&slot.journal.entry[self.entries as usize]),
+        }
+    }
+
+    fn next<'a>(&self, segment: &'a Segment, slot: &Slot) -> &'a Entry {
+        segment.mem().at(self.next_at(segment, slot))
+    }
+
+    /// Commits, applies, and clears the journal. The caller holds every lock and goes on to free them.
+    #[inline]
+    pub(crate) fn carry_out(self, writer: &Writer<'_>, space: &Space) {
+        let slot = writer.slot();
+        let journal = &slot.journal;
+        journal.op.store(op::ROWS, Ordering::Relaxed);
+        journal.entries.store(self.entries, Ordering::Relaxed);
+        journal.args[0].store(self.chunks.map_or(0, |tree| tree.0), Ordering::Relaxed);
+        commit(journal);
+        apply_rows(writer.segment(), slot, space, false);
+        heap::free_old(writer.segment(), slot);
+        clear(journal);
+    }
+}
+
+/// The place of entry `index` of a large intent.
+fn chunk_entry_at(segment: &Segment, tree: BlockRef, index: u32) -> u64 {
+    let chunk = heap::chunk(segment, tree, index as usize / CHUNK_ENTRIES);
+    heap::contents_at(chunk) + (index as usize % CHUNK_ENTRIES * CHUNK_ENTRY) as u64
+}
+
+/// Commits an operation of the gate, carries it out and clears the journal.
+pub(crate) fn carry_out_gated(writer: &Writer<'_>, op: u32, args: [u64; 2]) {
+    let slot = writer.slot();
+    slot.journal.op.store(op, Ordering::Relaxed);
+    slot.journal.args[0].store(args[0], Ordering::Relaxed);
+    slot.journal.args[1].store(args[1], Ordering::Relaxed);
+    commit(&slot.journal);
+    apply_gated(writer.segment(), slot);
+    clear(&slot.journal);
+}
+
+#[inline(always)]
+fn commit(journal: &Journal) {
+    point("before-commit");
+    // Release: whoever sees COMMITTED sees all that was written down.
+    journal.state.store(journal::COMMITTED, Ordering::Release);
+    fence(Ordering::Release);
+    point("committed");
+}
+
+/// Forgets the operation. The lists first: blocks that are listed in an IDLE journal would be given back.
+#[inline(always)]
+fn clear(journal: &Journal) {
+    journal.new_len.store(0, Ordering::Release);
+    journal.old_len.store(0, Ordering::Release);
+    journal.state.store(journal::IDLE, Ordering::Release);
+}
+
+/// Carries a dead slot's committed operation out.
+pub(crate) fn redo(segment: &Segment, slot: &Slot) {
+    if slot.journal.op.load(Ordering::Relaxed) == op::ROWS {
+        if let Some(space) = first_space(segment, slot) {
+            apply_rows(segment, slot, &space, true);
+        }
+        heap::free_old(segment, slot);
+    } else {
+        apply_gated(segment, slot);
+    }
+    clear(&slot.journal);
+}
+
+fn first_space(segment: &Segment, slot: &Slot) -> Option<Space> {
+    let first = entry(segment, slot, 0);
+    segment.space(first.space.load(Ordering::Relaxed))
+}
+
+fn apply_gated(segment: &Segment, slot: &Slot) {
+    let arg = slot.journal.args[0].load(Ordering::Relaxed);
+    match slot.journal.op.load(Ordering::Relaxed) {
+        op::CLEAR => {
+            if let Some(space) = segment.space(arg as u32) {
+                space.clear(segment);
+            }
+        }
+        op::DROP => {
+            let generation = slot.journal.args[1].load(Ordering::Relaxed);
+            directory::finish_drop(segment, arg as usize, generation as u32);
+        }
+        op::FLUSH => keys::finish_flush(segment, arg as u8),
+        _ => {}
+    }
+}
+
+fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> &'a Entry {
+    match slot.journal.args[0].load(Ordering::Relaxed) {
+        0 => &slot.journal.entry[index as usize % MAX_BATCH_ROWS],
+        tree => segment.mem().at(chunk_entry_at(segment, BlockRef(tree), index)),
+    }
+}
+
+#[inline]
+fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
+    let entries = slot.journal.entries.load(Ordering::Relaxed);
+    let each = |step: &mut dyn FnMut(&Entry, &row::Header, u32)| {
+        for index in 0..entries {
+            let entry = entry(segment, slot, index);
+            let row = entry.row.load(Ordering::Relaxed);
+            if let Some(header) = space.header(segment, row) {
+                step(entry, header, row);
+            }
+        }
+    };
+    let action_of = |entry: &Entry| entry.action.load(Ordering::Relaxed);
+    let begin_of = |entry: &Entry| entry.begin.load(Ordering::Relaxed);
+
+    each(&mut |entry, header, _| header.sequence.store(begin_of(entry), Ordering::Relaxed));
+    // Release: a reader that sees any word stored from here on sees the odd sequence too.
+    fence(Ordering::Release);
+    point("row-odd");
+    each(&mut |entry, header, row| {
+        header.meta.store(entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy_image(segment, space, entry, row);
+    });
+    point("row-filled");
+    each(&mut |entry, _, row| {
+        if action_of(entry) == action::INSERT {
+            space.publish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
+        }
+    });
+    point("published");
+    each(&mut |entry, _, row| {
+        if action_of(entry) == action::DELETE {
+            space.unpublish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
+        }
+    });
+    point("unpublished");
+    each(&mut |entry, header, row| {
+        if action_of(entry) == action::DELETE {
+            space.set_hint(segment, row);
+            let freed = slot.freed_rows.load(Ordering::Relaxed);
+            // Release: who finds the count unchanged, later, knows that no row was freed in between.
+            slot.freed_rows.store(freed + 1, Ordering::Release);
+        } else {
+            // Release: the row is live again, with all that was stored.
+            header.sequence.store(begin_of(entry) + 1, Ordering::Release);
+        }
+    });
+    point("row-even");
+    each(&mut |entry, _, _| {
+        for (cell, count) in entry.cells.iter().zip(&entry.counts) {
+            let cell = cell.load(Ordering::Relaxed);
+            if cell != NO_CELL {
+                slot.counts[cell as usize].store(count.load(Ordering::Relaxed), Ordering::Release);
+            }
+        }
+    });
+    point("counted");
+}
+
+fn copy_image(segment: &Segment, space: &Space, entry: &Entry, row: u32) {
+    let words = entry.image_words.load(Ordering::Relaxed) as usize;
+    if words == 0 {
+        return;
+    }
+    let first = entry.image_first.load(Ordering::Relaxed) as usize;
+    let image = segment.mem().slice::<AtomicU64>(entry.image_at.load(Ordering::Relaxed), words);
+    let Some(row) = space.words(segment, row) else {
+        return;
+    };
+    for (to, from) in row[first..first + words].iter().zip(image) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}

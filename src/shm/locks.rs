@@ -1,0 +1,330 @@
+//! A writer: a thread inside an operation that writes, and the locks that it holds.
+//!
+//! **The flag.** A writer raises its slot's `flag` and then looks whether the gate is closing; a closer marks the gate and then
+//! looks at the flags. Each must see the other's mark. The writer's side is two plain instructions: the closer makes up
+//! for the missing barrier with `membarrier`, which puts one into every running writer.
+//!
+//! **The lock word** is the owner's slot number and a WAIT bit, taken by one CAS from 0. Before the CAS the
+//! slot's `held` list names the word. Death after that: recovery frees every named word that carries the slot's number.
+//!
+//! **Sleeping.** A waiter sets WAIT in the lock word, sets WAITERS in the owner's `alive`, looks at the lock word once more, and sleeps on `alive`.
+//! An unlocker takes the lock word to 0 and, if WAIT was set, clears WAITERS in its own `alive` and wakes all. Whichever
+//! comes first, either the waiter sees the lock word changed, or `alive` is not what it expects, or it sleeps and is woken. At the
+//! owner's death the kernel marks `alive` and wakes one sleeper, who recovers and wakes the rest; should that
+//! one be killed as well, its `pending` names the word and the kernel wakes the next.
+//!
+//! **Patience.** One attempt waits at most [`ATTEMPT`]. Then the writer steps back altogether (it drops all locks and its flag) so that
+//! the gate can close over it, and the caller begins again or gives up. No timer ever takes a lock away from its owner.
+//!
+//! **Order.** Groups ascending, then rows ascending; a free row only by [`Writer::try_lock`]. The directory's lock and the gate come before any of them.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence},
+    time::{Duration, Instant},
+};
+
+use shm_layout::slot::{self, Held, Slot, alive, lock};
+
+use super::{
+    crash::point,
+    gate, recovery,
+    segment::{Refusal, Segment},
+    threads,
+};
+use crate::sys::futex;
+
+/// Longest wait of one attempt.
+pub(crate) const ATTEMPT: Duration = Duration::from_millis(2);
+/// Looks at a held lock before the waiter goes to sleep: about a microsecond.
+const SPINS: u32 = 64;
+/// Longest sleep: old kernels do not wake a second sleeper when the first one dies as well.
+const RE_EXAMINE: Duration = Duration::from_secs(1);
+/// Lock words that a writer remembers by address.
+const WORDS: usize = 4;
+
+/// How long one attempt still waits. The clock is read only when there is something to wait for.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    deadline: Option<Instant>,
+}
+
+impl Attempt {
+    /// What is left, or [`Refusal::Busy`] if nothing is.
+    pub(crate) fn left(&mut self) -> Result<Duration, Refusal> {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + ATTEMPT);
+        deadline.checked_duration_since(now).filter(|left| !left.is_zero()).ok_or(Refusal::Busy)
+    }
+}
+
+/// Makes attempts until one is not [`Refusal::Busy`] or `patience` is over (`None`: it never is).
+pub(crate) fn patiently<T>(
+    patience: Option<Duration>,
+    mut attempt: impl FnMut() -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let mut start = None;
+    loop {
+        match attempt() {
+            Err(Refusal::Busy) => {
+                let waited = start.get_or_insert_with(|| Instant::now() - ATTEMPT).elapsed();
+                if patience.is_some_and(|patience| waited >= patience) {
+                    return Err(Refusal::Busy);
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A thread inside an operation that writes.
+pub(crate) struct Writer<'a> {
+    segment: &'a Segment,
+    slot: &'a Slot,
+    number: u32,
+    held: usize,
+    /// The words of the first few names in `held`, so that unlocking need not look them up.
+    words: [Option<&'a AtomicU32>; WORDS],
+    attempt: Attempt,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer whose flag stays down: for the gate's closer, who waits for all flags.
+    pub(crate) fn outside(segment: &'a Segment) -> Result<Self, Refusal> {
+        let number = threads::slot_of(segment)?;
+        let slot = segment.slot(number);
+        debug_assert_eq!(slot.flag.load(Ordering::Relaxed), 0, "a writer does not enter twice");
+        Ok(Self { segment, slot, number, held: 0, words: [None; WORDS], attempt: Attempt::default() })
+    }
+
+    /// Raises the flag, once the gate is open.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] if it stays closed for the length of an attempt, or if there is no free slot.
+    #[inline]
+    pub(crate) fn enter(segment: &'a Segment) -> Result<Self, Refusal> {
+        let mut writer = Self::outside(segment)?;
+        writer.raise_flag()?;
+        point("entered");
+        Ok(writer)
+    }
+
+    #[inline]
+    fn raise_flag(&mut self) -> Result<(), Refusal> {
+        loop {
+            self.slot.flag.store(1, Ordering::Relaxed);
+            // Pairs with the `membarrier` of the gate's closer: the flag is up before the gate is looked at.
+            compiler_fence(Ordering::SeqCst);
+            // Acquire: what was done under the gate is seen by whoever finds it open.
+            if self.segment.header().gate_closed.load(Ordering::Acquire) == 0 {
+                return Ok(());
+            }
+            self.slot.flag.store(0, Ordering::Release);
+            gate::wait(self.segment, &mut self.attempt)?;
+        }
+    }
+
+    /// The segment.
+    pub(crate) fn segment(&self) -> &'a Segment {
+        self.segment
+    }
+
+    /// The writer's slot.
+    pub(crate) fn slot(&self) -> &'a Slot {
+        self.slot
+    }
+
+    /// The slot's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Takes a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] if its owner does not let go in time.
+    #[inline]
+    pub(crate) fn lock(&mut self, name: Held, word: &'a AtomicU32) -> Result<(), Refusal> {
+        self.announce(name);
+        // AcqRel: the announcement is visible before the lock, and what the last owner wrote is seen.
+        if word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt) {
+                self.slot.held[self.held].store(0, Ordering::Relaxed);
+                return Err(refusal);
+            }
+        }
+        self.keep(word);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, word: &'a AtomicU32) {
+        if let Some(place) = self.words.get_mut(self.held) {
+            *place = Some(word);
+        }
+        self.held += 1;
+    }
+
+    /// Takes a lock if it is free.
+    #[inline]
+    pub(crate) fn try_lock(&mut self, name: Held, word: &'a AtomicU32) -> bool {
+        self.announce(name);
+        let taken = word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if taken {
+            self.keep(word);
+        } else {
+            self.slot.held[self.held].store(0, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    #[inline(always)]
+    fn announce(&self, name: Held) {
+        debug_assert!(self.held < slot::HELD);
+        self.slot.held[self.held].store(name.encode(), Ordering::Release);
+    }
+
+    /// Lets go of the lock that was taken last.
+    #[inline]
+    pub(crate) fn unlock_last(&mut self) {
+        debug_assert!(self.held > 0);
+        self.held -= 1;
+        let name = &self.slot.held[self.held];
+        let word = match self.words.get(self.held) {
+            Some(&word) => word,
+            None => Held::decode(name.load(Ordering::Relaxed)).and_then(|held| word_of(self.segment, held)),
+        };
+        release(self.slot, word.expect("a held lock has a word"));
+        name.store(0, Ordering::Release);
+    }
+
+    /// Lets go of every lock taken since there were `held` of them.
+    pub(crate) fn unlock_to(&mut self, held: usize) {
+        while self.held > held {
+            self.unlock_last();
+        }
+    }
+
+    /// How many locks the writer holds.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Lowers and raises the flag between two shares of long work, so that a gate can close in between.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] if the gate stays closed.
+    pub(crate) fn breathe(&mut self) -> Result<(), Refusal> {
+        self.unlock_to(0);
+        self.slot.flag.store(0, Ordering::Release);
+        self.raise_flag()
+    }
+}
+
+impl Drop for Writer<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        point("before-release");
+        self.unlock_to(0);
+        // Release: everything that was written under the flag is seen by a closer who finds it down.
+        self.slot.flag.store(0, Ordering::Release);
+    }
+}
+
+/// The lock word that a name stands for; `None` for a row whose page does not exist.
+pub(crate) fn word_of(segment: &Segment, held: Held) -> Option<&AtomicU32> {
+    match held {
+        Held::Row(space, row) => Some(&segment.space(space)?.header(segment, row)?.lock),
+        Held::Group(space, group) => Some(&segment.space(space)?.group_checked(segment, group)?.lock),
+        Held::Directory => Some(&segment.header().directory_lock),
+        Held::Gate => Some(&segment.header().gate_lock),
+    }
+}
+
+/// Frees a lock word of `slot`'s and wakes who waits for it.
+#[inline]
+pub(crate) fn release(slot: &Slot, word: &AtomicU32) {
+    // AcqRel: Release for the next owner; Acquire so that a waiter's WAITERS is seen when its WAIT is.
+    if word.swap(0, Ordering::AcqRel) & lock::WAIT != 0 {
+        wake(slot);
+    }
+}
+
+#[cold]
+fn wake(slot: &Slot) {
+    slot.alive.fetch_and(!alive::WAITERS, Ordering::AcqRel);
+    futex::wake_all(&slot.alive);
+}
+
+/// Takes a lock that was found held.
+#[cold]
+pub(crate) fn acquire_slow(
+    segment: &Segment,
+    word: &AtomicU32,
+    number: u32,
+    attempt: &mut Attempt,
+) -> Result<(), Refusal> {
+    let mut spins = 0;
+    loop {
+        let seen = word.load(Ordering::Acquire);
+        if seen == 0 {
+            if word.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(());
+            }
+        } else if spins < SPINS {
+            spins += 1;
+            std::hint::spin_loop();
+        } else {
+            sleep_on_owner(segment, word, seen, attempt)?;
+        }
+    }
+}
+
+/// Sleeps until the owner of the lock that was `seen` lets go of it or dies; in the latter case recovers it.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the attempt is over.
+pub(crate) fn sleep_on_owner(
+    segment: &Segment,
+    word: &AtomicU32,
+    seen: u32,
+    attempt: &mut Attempt,
+) -> Result<(), Refusal> {
+    let Some(owner) = segment.slot_checked(seen & lock::OWNER) else {
+        return Err(Refusal::Busy);
+    };
+    let life = owner.alive.load(Ordering::Acquire);
+    if life & alive::OWNER_DIED != 0 {
+        recovery::recover(segment, seen & lock::OWNER);
+        return Ok(());
+    }
+    let timeout = attempt.left()?.min(RE_EXAMINE);
+    if life == 0 {
+        // Just recovered or given back: the word has changed or is about to.
+        std::thread::yield_now();
+        return Ok(());
+    }
+    let waited = seen | lock::WAIT;
+    if seen != waited && word.compare_exchange(seen, waited, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        return Ok(());
+    }
+    let marked = life | alive::WAITERS;
+    if life != marked && owner.alive.compare_exchange(life, marked, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        return Ok(());
+    }
+    if word.load(Ordering::Acquire) == waited {
+        threads::with_pending(|pending| sleep(pending, owner, marked, timeout));
+    }
+    Ok(())
+}
+
+fn sleep(pending: &AtomicU64, owner: &Slot, marked: u32, timeout: Duration) {
+    // If this thread dies after the kernel chose it as the one to wake, the kernel wakes the next.
+    pending.store(threads::pending_address(owner), Ordering::Release);
+    futex::wait(&owner.alive, marked, timeout);
+    pending.store(0, Ordering::Release);
+}

@@ -1,0 +1,31 @@
+//! Concurrent, crash-safe operations on mapped bytes.
+//!
+//! Nothing here allocates from the process's own heap under a lock, logs, or knows what a command is.
+
+mod arena;
+mod counters;
+mod crash;
+mod directory;
+mod gate;
+mod heap;
+mod index;
+mod journal;
+mod keys;
+mod locks;
+mod mem;
+mod recovery;
+mod rows;
+mod segment;
+mod space;
+mod stats;
+mod sweep;
+mod tables;
+mod threads;
+
+pub use counters::{Counted, Counters};
+pub use crash::POINTS as CRASH_POINTS;
+pub use directory::{RawSpec, TableListing};
+pub use keys::{Change, Keys, Record, Value as KeyValue};
+pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
+pub use stats::StatCells;
+pub use tables::{RowWords, Tables, Verdict};

@@ -1,0 +1,115 @@
+//! What is done for the dead: their decided operation is carried out, their undecided one forgotten, their locks freed.
+//!
+//! Whoever meets a slot that the kernel has marked recovers it; nobody waits for a recoverer but by sleeping on the
+//! slot as on any owner. Recovery holds no lock and needs no slot:
+//!
+//! 1. `pending` of the recoverer names the slot's `alive`: if the recoverer dies, the kernel marks the slot again.
+//! 2. CAS `alive` from OWNER_DIED to the recoverer's thread id. One wins; the others sleep or go on.
+//! 3. A committed journal is carried out again (every value in it is absolute); of an uncommitted one the new blocks are given back.
+//! 4. A page or region that was being claimed is completed or given back.
+//! 5. The gate is opened if the dead one had it.
+//! 6. Every lock word named in `held` that carries the slot's number is freed; a live row's sequence goes up by 2
+//!    first, because the dead one may have stored a single word without raising it, and a free row gets its hint back.
+//! 7. The flag goes down; `alive` = 0, and only now may the slot be claimed by somebody else; all sleepers are woken.
+//!
+//! Killed after any step, the next recoverer starts over: steps 3 to 6 find done what was done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shm_layout::{
+    row,
+    slot::{Held, Slot, alive, lock},
+};
+
+use super::{arena, directory, gate, heap, journal, locks, segment::Segment, threads};
+use crate::sys::{futex, robust};
+
+/// Recovers slot `number` if the kernel has marked it and nobody else is at it; whether it did.
+pub(crate) fn recover(segment: &Segment, number: u32) -> bool {
+    threads::with_pending(|pending| recover_with(segment, number, pending))
+}
+
+/// As [`recover`], with the `pending` word of the calling thread's list.
+pub(crate) fn recover_with(segment: &Segment, number: u32, pending: &AtomicU64) -> bool {
+    let slot = segment.slot(number);
+    pending.store(threads::pending_address(slot), Ordering::Release);
+    let won = claim_dead(slot);
+    if won {
+        undo_or_redo(segment, number);
+        slot.flag.store(0, Ordering::Release);
+        segment.header().recoveries.fetch_add(1, Ordering::Relaxed);
+        // AcqRel: whoever claims the slot next sees it clean.
+        slot.alive.swap(0, Ordering::AcqRel);
+        futex::wake_all(&slot.alive);
+    }
+    pending.store(0, Ordering::Release);
+    won
+}
+
+fn claim_dead(slot: &Slot) -> bool {
+    let seen = slot.alive.load(Ordering::Acquire);
+    let mine = robust::thread_id() | alive::WAITERS;
+    // AcqRel: what the dead one wrote is seen.
+    seen & alive::OWNER_DIED != 0
+        && slot.alive.compare_exchange(seen, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+fn undo_or_redo(segment: &Segment, number: u32) {
+    let slot = segment.slot(number);
+    if journal::is_committed(slot) {
+        journal::redo(segment, slot);
+    } else {
+        heap::give_back_new(segment, slot, number);
+    }
+    arena::settle_claim(segment, slot, number);
+    directory::settle_claim(segment, slot);
+    gate::open_for(segment, number);
+    slot.held.iter().for_each(|name| free_lock(segment, number, name));
+}
+
+fn free_lock(segment: &Segment, number: u32, name: &AtomicU64) {
+    let Some(held) = Held::decode(name.load(Ordering::Acquire)) else {
+        return;
+    };
+    let word = locks::word_of(segment, held).filter(|word| word.load(Ordering::Acquire) & lock::OWNER == number);
+    if let Some(word) = word {
+        if let Held::Row(space, row) = held {
+            settle_row(segment, space, row);
+        }
+        word.swap(0, Ordering::AcqRel);
+    }
+    name.store(0, Ordering::Release);
+}
+
+fn settle_row(segment: &Segment, space: u32, number: u32) {
+    let Some(space) = segment.space(space) else {
+        return;
+    };
+    let Some(header) = space.header(segment, number) else {
+        return;
+    };
+    let sequence = header.sequence.load(Ordering::Acquire);
+    if row::is_live(sequence) {
+        header.sequence.store(sequence + 2, Ordering::Release);
+    } else {
+        space.set_hint(segment, number);
+    }
+}
+
+/// Recovers every slot that the kernel has marked; returns how many.
+pub(crate) fn recover_all(segment: &Segment) -> usize {
+    let marked = |&number: &u32| segment.slot(number).alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0;
+    (1..=segment.slots()).filter(marked).filter(|&number| recover(segment, number)).count()
+}
+
+/// Recovers every slot that somebody ever owned, marked or not. Only for one who is alone with the segment: after the
+/// death of everybody some slots may carry a number that no kernel marked, for instance in another PID namespace.
+pub(crate) fn recover_alone(segment: &Segment) -> usize {
+    for number in 1..=segment.slots() {
+        let word = &segment.slot(number).alive;
+        if word.load(Ordering::Acquire) != 0 {
+            word.store(alive::OWNER_DIED, Ordering::Release);
+        }
+    }
+    recover_all(segment)
+}

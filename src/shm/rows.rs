@@ -1,0 +1,232 @@
+//! Free rows, expired rows, and the question whether a space is full.
+//!
+//! The bitmap of hints says where to look for a free row; the row itself decides, under its lock. A hint may be wrong either way:
+//! set for a live row (it is taken away when somebody looks), or missing for a free one (its owner died in between). So "no hint"
+//! does not mean "full". *Full* is answered only
+//!
+//! * when the counts say that every row is in use and no row was freed while they were summed up, and none can expire; or
+//! * after a pass over all rows that found no expired row, no free one and none that was free but locked, during which
+//!   nobody freed one; or
+//! * behind the gate, after three passes that could not decide.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use shm_layout::{
+    KEYS_SPACE, keys, row,
+    slot::{self, Held, action},
+};
+
+use super::{
+    journal::{Intent, RowChange},
+    keys as kv,
+    locks::Writer,
+    segment::{Refusal, Segment},
+    space::Space,
+};
+
+/// Rows that a pass looks at before it lets the gate close.
+const TURN: u32 = 4096;
+
+/// A free row, locked by the caller.
+pub(crate) struct FreeRow {
+    pub(crate) row: u32,
+    pub(crate) sequence: u64,
+}
+
+/// Finds a free row by its hint and locks it. `cursor` remembers where there was one.
+pub(crate) fn claim_free<'a>(writer: &mut Writer<'a>, space: &Space, cursor: &AtomicU32) -> Option<FreeRow> {
+    let segment = writer.segment();
+    let words = space.hint_words();
+    let start = cursor.load(Ordering::Relaxed) % words;
+    for index in (start..words).chain(0..start) {
+        let mut bits = space.hint_word(segment, index).load(Ordering::Acquire);
+        while bits != 0 {
+            let row = 64 * index + bits.trailing_zeros();
+            bits &= bits - 1;
+            if let Some(free) = try_claim(writer, space, row) {
+                cursor.store(index, Ordering::Relaxed);
+                return Some(free);
+            }
+        }
+    }
+    None
+}
+
+fn try_claim<'a>(writer: &mut Writer<'a>, space: &Space, row: u32) -> Option<FreeRow> {
+    let segment: &'a Segment = writer.segment();
+    let header = space.header(segment, row).filter(|_| row < space.rows)?;
+    if !writer.try_lock(Held::Row(space.id, row), &header.lock) {
+        return None;
+    }
+    space.take_hint(segment, row);
+    let sequence = header.sequence.load(Ordering::Acquire);
+    if row::is_live(sequence) {
+        writer.unlock_last();
+        return None;
+    }
+    Some(FreeRow { row, sequence })
+}
+
+/// What a pass found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// There is a free row.
+    Some,
+    /// There was none at some moment of the pass.
+    None,
+    /// Others were at it.
+    Undecided,
+}
+
+fn freed_rows(segment: &Segment) -> u64 {
+    segment.all_slots().map(|slot| slot.freed_rows.load(Ordering::Acquire)).fold(0, u64::wrapping_add)
+}
+
+fn can_expire(segment: &Segment, space: &Space) -> bool {
+    match space.id {
+        KEYS_SPACE => segment.header().keys_expire.load(Ordering::Acquire) != 0,
+        id if space.is_table() => segment.entry(id as usize).expires.load(Ordering::Acquire) != 0,
+        _ => false,
+    }
+}
+
+/// Rows in use.
+fn count(segment: &Segment, space: &Space) -> u64 {
+    match space.id {
+        KEYS_SPACE => (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db))).sum(),
+        _ => space.count(segment),
+    }
+}
+
+/// Looks whether there is room, and frees what has expired. The writer holds no locks.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] if the gate stays closed.
+pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, now_ms: u64) -> Result<Room, Refusal> {
+    let segment = writer.segment();
+    let before = freed_rows(segment);
+    if !can_expire(segment, space) && count(segment, space) == u64::from(space.rows) {
+        // No row was freed while the counts were read, so the sum is no more than what was true at the end.
+        let still = freed_rows(segment) == before;
+        return Ok(if still { Room::None } else { Room::Undecided });
+    }
+    let mut room = Room::None;
+    for row in 0..space.rows {
+        if row % TURN == TURN - 1 {
+            writer.breathe()?;
+        }
+        match look(writer, space, row, now_ms) {
+            Look::Free => room = Room::Some,
+            Look::Unknown if room == Room::None => room = Room::Undecided,
+            _ => {}
+        }
+    }
+    if room == Room::None && freed_rows(segment) != before {
+        room = Room::Undecided;
+    }
+    Ok(room)
+}
+
+enum Look {
+    Free,
+    Taken,
+    Unknown,
+}
+
+fn look(writer: &mut Writer<'_>, space: &Space, row: u32, now_ms: u64) -> Look {
+    let segment = writer.segment();
+    let Some(header) = space.header(segment, row) else {
+        // A run of records without a page: there is room for keys only if there is a page for them.
+        return Look::Taken;
+    };
+    if row::is_live(header.sequence.load(Ordering::Acquire)) {
+        let freed =
+            is_past(header.expire_at.load(Ordering::Relaxed), now_ms) && free_expired(writer, space, row, now_ms);
+        return if freed { Look::Free } else { Look::Taken };
+    }
+    if header.lock.load(Ordering::Acquire) != 0 {
+        return Look::Unknown;
+    }
+    space.set_hint(segment, row);
+    Look::Free
+}
+
+/// Whether an expiry lies in the past.
+#[inline(always)]
+pub(crate) fn is_past(expire_at: u64, now_ms: u64) -> bool {
+    expire_at != 0 && expire_at <= now_ms
+}
+
+/// Frees a row if it has expired and nobody holds it; whether it did.
+pub(crate) fn free_expired<'a>(writer: &mut Writer<'a>, space: &Space, row: u32, now_ms: u64) -> bool {
+    let segment: &'a Segment = writer.segment();
+    let Some(header) = space.header(segment, row) else {
+        return false;
+    };
+    if !writer.try_lock(Held::Row(space.id, row), &header.lock) {
+        return false;
+    }
+    let sequence = header.sequence.load(Ordering::Acquire);
+    let expired = row::is_live(sequence) && is_past(header.expire_at.load(Ordering::Relaxed), now_ms);
+    if expired {
+        let mut intent = Intent::new();
+        list_delete(writer, space, row, &mut intent, 0);
+        intent.carry_out(writer, space);
+    }
+    writer.unlock_last();
+    expired
+}
+
+/// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count.
+pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: &mut Intent, earlier: i64) {
+    let (segment, slot) = (writer.segment(), writer.slot());
+    let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) else {
+        return;
+    };
+    let meta = header.meta.load(Ordering::Relaxed);
+    let mut key = Vec::new();
+    read_key(segment, space, meta, words, &mut key);
+    let db = if space.id == KEYS_SPACE { (row::flags(meta) & keys::flag::DB) as u8 } else { 0 };
+    let cells = match space.id {
+        KEYS_SPACE => {
+            kv::list_old_blocks(slot, meta, words);
+            kv::cells_without(slot, db, header.expire_at.load(Ordering::Relaxed) != 0)
+        }
+        id => {
+            let cell = slot::row_cell(id);
+            let counted = slot.counts[cell].load(Ordering::Relaxed);
+            [(cell as u32, counted - 1 - earlier), RowChange::NO_COUNTS[1]]
+        }
+    };
+    let change = RowChange {
+        action: action::DELETE,
+        row,
+        meta,
+        sequence: header.sequence.load(Ordering::Relaxed),
+        hash: segment.hash(&key, db),
+        cells,
+    };
+    intent.push(segment, slot, space.id, &change, 0, &[]);
+}
+
+/// Appends a row's key to `out`.
+pub(crate) fn read_key(
+    segment: &Segment,
+    space: &Space,
+    meta: u32,
+    words: &[std::sync::atomic::AtomicU64],
+    out: &mut Vec<u8>,
+) -> bool {
+    let len = row::key_len(meta);
+    if space.id == KEYS_SPACE {
+        return kv::read_key(segment, meta, words, out);
+    }
+    let Some(from) = words.get(space.key_at as usize / 8..).and_then(|from| from.get(..len.div_ceil(8))) else {
+        return false;
+    };
+    let start = out.len();
+    from.iter().for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
+    out.truncate(start + len);
+    true
+}

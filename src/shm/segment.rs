@@ -1,0 +1,733 @@
+//! The segment: one shared mapping, made or attached, and where everything in it is.
+//!
+//! An anonymous segment is a sealed `memfd`; a named one is a file in /dev/shm. Both are given all their memory when they are made, so
+//! that memory that is not there is an error at the start and never a SIGBUS in the middle of a write.
+//!
+//! Two locks stand on a named file. The *master's* (`flock`, exclusive, inherited by its workers): a second start is
+//! refused while anyone of the family lives. The *attachment's* (an open-file-description lock on byte 1,
+//! shared): a starter that gets it exclusively is alone, and may recover every slot whatever its mark says.
+//!
+//! Bytes of a file that was there before are an allegation: magic, version, fingerprint and geometry are checked before
+//! anything else is looked at, and a segment whose making was cut short is made again.
+
+use std::{
+    fmt, fs,
+    fs::File,
+    io,
+    path::PathBuf,
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+use shm_layout::{
+    COUNTERS_SPACE, KEYS_SPACE, directory,
+    header::{self, Geometry, HASH_RAPID_V3, Header, MAGIC, Request, VERSION},
+    heap,
+    slot::Slot,
+    table,
+};
+
+use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use crate::sys::{
+    clock,
+    file::{self, Attachment},
+    memory,
+};
+
+/// Where named segments live.
+const DIRECTORY: &str = "/dev/shm";
+/// Longest wait for the workers of a killed master to follow it.
+const ORPHANS_WAIT: Duration = Duration::from_secs(5);
+/// Counters that a segment has if nobody says otherwise.
+const DEFAULT_COUNTERS: u64 = 4096;
+/// Bytes of the segment for each key that it has room for if nobody says otherwise.
+const BYTES_PER_KEY: u64 = 64;
+
+/// Why an operation on the segment did not happen. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// What it needs is held by somebody who does not let go.
+    Busy,
+    /// No row is free.
+    Full,
+    /// The arena has no room.
+    OutOfMemory,
+    /// The table was dropped.
+    Gone,
+    /// A table of this name has another shape or schema.
+    Exists,
+    /// The directory of tables is full.
+    NoTable,
+}
+
+/// Why a segment could not be made or attached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// The fixed regions and the least arena need more memory.
+    TooSmall {
+        /// Bytes asked for.
+        memory: u64,
+        /// Bytes needed at least.
+        needed: u64,
+    },
+    /// More than a segment can address.
+    TooLarge {
+        /// Bytes asked for.
+        memory: u64,
+        /// Bytes possible.
+        max: u64,
+    },
+    /// The name is not one of a file in /dev/shm.
+    Name(String),
+    /// Somebody uses the segment.
+    InUse {
+        /// The segment.
+        name: String,
+        /// Process id of the master, if it is known.
+        pid: u64,
+    },
+    /// The file holds a segment of another make.
+    Mismatch {
+        /// The segment.
+        name: String,
+        /// What differs.
+        field: &'static str,
+        /// What the segment says.
+        found: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// The file holds no segment.
+    Foreign(String),
+    /// Processes of another PID namespace are attached.
+    Namespace(String),
+    /// The system has not that much memory.
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel, or what confines this process, lacks something that the store cannot do without.
+    Unsupported(&'static str),
+    /// A system call failed.
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall { memory, needed } => {
+                write!(f, "--memory {memory} is too small: these settings need at least {needed} bytes")
+            }
+            Self::TooLarge { memory, max } => write!(f, "--memory {memory} is too large: at most {max} bytes"),
+            Self::Name(name) => {
+                write!(f, "segment name '{name}' must be 1..=200 of A-Z a-z 0-9 _ . - and not begin with a dot")
+            }
+            Self::InUse { name, pid } => {
+                write!(f, "segment '{name}' is in use by pid {pid}; stop it, or use another --segment")
+            }
+            Self::Mismatch { name, field, found, wanted } => write!(
+                f,
+                "segment '{name}' was made with {field} = {found}, asked for is {wanted}; \
+                 use the same value, or --fresh to throw its contents away"
+            ),
+            Self::Foreign(name) => {
+                write!(
+                    f,
+                    "'{DIRECTORY}/{name}' is not a segment of this program; remove it, use another --segment, or --fresh"
+                )
+            }
+            Self::Namespace(name) => write!(
+                f,
+                "segment '{name}' is used from another PID namespace; share it (docker run --pid=container:NAME) or use another --segment"
+            ),
+            Self::Memory { bytes, source } => {
+                write!(f, "cannot get {bytes} bytes of shared memory: {source}; use a smaller --memory")
+            }
+            Self::Unsupported(what) => write!(f, "this system {what}; the store cannot keep its promises here"),
+            Self::System { doing, source } => write!(f, "{doing}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for SegmentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Memory { source, .. } | Self::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> SegmentError {
+    move |source| SegmentError::System { doing, source }
+}
+
+/// What a segment is asked to be.
+#[derive(Debug, Clone)]
+pub struct SegmentOptions {
+    memory: u64,
+    workers: usize,
+    counters: u64,
+    max_keys: u64,
+    name: Option<String>,
+    mode: u32,
+    fresh: bool,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SegmentOptions {
+    /// 256 MiB, anonymous, for one worker.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            memory: 256 << 20,
+            workers: 1,
+            counters: DEFAULT_COUNTERS,
+            max_keys: 0,
+            name: None,
+            mode: 0o600,
+            fresh: false,
+        }
+    }
+
+    /// Bytes of the whole segment.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Workers of the master, 1 to 256.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many counters there can be.
+    #[must_use]
+    pub fn counters(mut self, counters: u64) -> Self {
+        self.counters = counters;
+        self
+    }
+
+    /// How many keys the key-value space can hold; 0: one for every 64 bytes of memory.
+    #[must_use]
+    pub fn max_keys(mut self, keys: u64) -> Self {
+        self.max_keys = keys;
+        self
+    }
+
+    /// Backs the segment with `/dev/shm/NAME`.
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Permissions of a named segment.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Throws away what a named segment holds, whatever it is, unless it is in use.
+    #[must_use]
+    pub fn fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    fn geometry(&self) -> Result<Geometry, SegmentError> {
+        let max = heap::MAX_SEGMENT_BYTES;
+        if self.memory > max {
+            return Err(SegmentError::TooLarge { memory: self.memory, max });
+        }
+        let bound = |number: u64| number.clamp(1, u64::from(u32::MAX) - 1);
+        let keys = if self.max_keys == 0 { self.memory / BYTES_PER_KEY } else { self.max_keys };
+        let request = Request {
+            memory: self.memory,
+            workers: self.workers.clamp(1, shm_layout::limits::MAX_WORKERS) as u32,
+            counters: bound(self.counters),
+            max_keys: bound(keys),
+        };
+        Geometry::new(request).map_err(|needed| SegmentError::TooSmall { memory: self.memory, needed })
+    }
+}
+
+/// What the process knows of a segment.
+struct Inner {
+    mem: Mem,
+    geometry: Geometry,
+    /// Tells segments of this process apart.
+    id: u64,
+    secrets: RapidSecrets,
+    fork_word: &'static AtomicU64,
+    keys: Space,
+    counters: Space,
+    /// Where the search for a free page goes on.
+    page_cursor: AtomicU32,
+    /// The page, plus 1, from which the last block of each class was taken.
+    heap_cursors: [AtomicU32; CLASS_COUNT],
+    /// Where the search for a free record goes on.
+    keys_cursor: AtomicU32,
+    name: Option<String>,
+    /// Holds the locks.
+    file: File,
+    _map: MmapRaw,
+}
+
+/// A segment. Cheap to clone, usable from any thread and after a fork. The mapping stays while any handle, or any
+/// thread that has written through one, is left.
+#[derive(Clone)]
+pub struct Segment(Arc<Inner>);
+
+static SEGMENTS: AtomicU64 = AtomicU64::new(1);
+
+impl Segment {
+    /// Makes a segment, or attaches as its master to the named one that a former master left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`]; an existing segment is left as it was.
+    pub fn create(options: SegmentOptions) -> Result<Self, SegmentError> {
+        let geometry = options.geometry()?;
+        let segment = match &options.name {
+            None => Self::anonymous(geometry)?,
+            Some(name) => Self::named(name, geometry, &options)?,
+        };
+        match threads::kernel_marks(&segment) {
+            Ok(true) => recovery::recover_all(&segment),
+            _ => return Err(SegmentError::Unsupported("does not mark the locks of the dead (robust futexes)")),
+        };
+        Ok(segment)
+    }
+
+    /// Attaches to a named segment that somebody else made.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`].
+    pub fn attach(name: &str) -> Result<Self, SegmentError> {
+        let file = file::open(&path_of(name)?, false, 0).map_err(failed("opening the segment"))?;
+        let start = Instant::now();
+        // A starter holds the lock for the moments in which it recovers.
+        while !file::try_attach(&file, Attachment::Shared).map_err(failed("locking the segment"))? {
+            if start.elapsed() > ORPHANS_WAIT {
+                return Err(SegmentError::InUse { name: name.to_owned(), pid: 0 });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let geometry = geometry_of(&file, name)?;
+        let segment = Self::map(file, geometry, Some(name))?;
+        if segment.header().state.load(Ordering::Acquire) != header::state::READY {
+            return Err(SegmentError::Foreign(name.to_owned()));
+        }
+        if segment.header().pid_namespace.load(Ordering::Relaxed) != own_namespace()? {
+            return Err(SegmentError::Namespace(name.to_owned()));
+        }
+        Ok(segment)
+    }
+
+    fn anonymous(geometry: Geometry) -> Result<Self, SegmentError> {
+        let bytes = geometry.request.memory;
+        let file = file::anonymous("store-master").map_err(failed("making a memfd"))?;
+        file::allocate(&file, bytes).map_err(|source| SegmentError::Memory { bytes, source })?;
+        file::seal_size(&file).map_err(failed("sealing the memfd"))?;
+        Self::made(file, geometry, None)
+    }
+
+    fn named(name: &str, geometry: Geometry, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let path = path_of(name)?;
+        let file = lock_as_master(name, &path, options.mode)?;
+        let alone = file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
+        let used = file.metadata().map_err(failed("looking at the segment"))?.len() > 0;
+        if (options.fresh || !used) && !alone {
+            return Err(SegmentError::InUse { name: name.to_owned(), pid: master_of(&file) });
+        }
+        let segment = if !used || options.fresh || was_cut_short(&file) {
+            give_memory(&file, name, geometry.request.memory)?;
+            Self::made(file, geometry, Some(name))?
+        } else {
+            check_geometry(&file, name, geometry)?;
+            let segment = Self::map(file, geometry, Some(name))?;
+            segment.take_over(name, alone)?;
+            segment
+        };
+        file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
+        Ok(segment)
+    }
+
+    /// Makes a segment of a file of zeros.
+    fn made(file: File, geometry: Geometry, name: Option<&str>) -> Result<Self, SegmentError> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|_| SegmentError::Unsupported("has no random numbers"))?;
+        let (_map, mem) = peek(&file).ok_or(SegmentError::Unsupported("does not map what it allocated"))?;
+        mem.at::<Header>(0).seed.store(u64::from_ne_bytes(seed), Ordering::Relaxed);
+        let segment = Self::map(file, geometry, name)?;
+        segment.format()?;
+        Ok(segment)
+    }
+
+    /// Becomes the master of a segment that was left behind.
+    fn take_over(&self, name: &str, alone: bool) -> Result<(), SegmentError> {
+        let namespace = own_namespace()?;
+        let header = self.header();
+        if alone {
+            header.pid_namespace.store(namespace, Ordering::Relaxed);
+            recovery::recover_alone(self);
+        } else if header.pid_namespace.load(Ordering::Relaxed) != namespace {
+            return Err(SegmentError::Namespace(name.to_owned()));
+        } else {
+            recovery::recover_all(self);
+        }
+        header.master.store(u64::from(std::process::id()), Ordering::Release);
+        Ok(())
+    }
+
+    fn map(file: File, geometry: Geometry, name: Option<&str>) -> Result<Self, SegmentError> {
+        let bytes = geometry.request.memory;
+        let map = MmapOptions::new().len(bytes as usize).map_raw(&file).map_err(failed("mapping the segment"))?;
+        keep_out_of_dumps(&map);
+        let mem = mem_of(&map).ok_or(SegmentError::Unsupported("maps memory at address 0"))?;
+        let fork_word = threads::fork_word().map_err(failed("making a page that a fork wipes"))?;
+        let seed = mem.at::<Header>(0).seed.load(Ordering::Relaxed);
+        Ok(Self(Arc::new(Inner {
+            mem,
+            geometry,
+            id: SEGMENTS.fetch_add(1, Ordering::Relaxed),
+            secrets: RapidSecrets::seed(seed),
+            fork_word,
+            keys: Space::keys(&geometry),
+            counters: Space::table(
+                COUNTERS_SPACE,
+                geometry.counters_at,
+                header::counters_shape(geometry.request.counters),
+            ),
+            page_cursor: AtomicU32::new(u32::MAX),
+            heap_cursors: [const { AtomicU32::new(0) }; CLASS_COUNT],
+            keys_cursor: AtomicU32::new(0),
+            name: name.map(ToOwned::to_owned),
+            file,
+            _map: map,
+        })))
+    }
+
+    /// Writes the header of a segment of zeros.
+    fn format(&self) -> Result<(), SegmentError> {
+        let header = self.header();
+        let request = self.0.geometry.request;
+        header.version.store(VERSION, Ordering::Relaxed);
+        header.fingerprint.store(self.0.geometry.fingerprint(), Ordering::Relaxed);
+        header.memory.store(request.memory, Ordering::Relaxed);
+        header.workers.store(request.workers, Ordering::Relaxed);
+        header.hash.store(HASH_RAPID_V3, Ordering::Relaxed);
+        header.counters.store(request.counters, Ordering::Relaxed);
+        header.max_keys.store(request.max_keys, Ordering::Relaxed);
+        header.pid_namespace.store(own_namespace()?, Ordering::Relaxed);
+        header.master.store(u64::from(std::process::id()), Ordering::Relaxed);
+        header.started_ms.store(clock::now_ms(), Ordering::Relaxed);
+        self.0.counters.set_all_hints(self);
+        header.magic.store(MAGIC, Ordering::Relaxed);
+        // Release: whoever finds the segment ready finds all of it.
+        header.state.store(header::state::READY, Ordering::Release);
+        Ok(())
+    }
+
+    /// Recovers every slot whose owner the kernel has found dead; returns how many. Waits for nothing.
+    pub fn recover(&self) -> usize {
+        recovery::recover_all(self)
+    }
+
+    /// Slots that were recovered over the life of the segment.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        self.header().recoveries.load(Ordering::Relaxed)
+    }
+
+    /// The name, unless it is anonymous.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// Bytes of the segment, and how many of them are in use: by fixed regions, tables, records and heap pages.
+    #[must_use]
+    pub fn memory(&self) -> (u64, u64) {
+        let total = self.0.geometry.request.memory;
+        let tail = total - self.0.geometry.arena_at - self.0.geometry.arena_pages * heap::PAGE_BYTES;
+        (total, total - super::arena::free_bytes(self) - tail)
+    }
+
+    /// Workers that the segment was made for.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.0.geometry.request.workers as usize
+    }
+
+    pub(crate) fn mem(&self) -> &Mem {
+        &self.0.mem
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.0.geometry
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn fork_word(&self) -> &'static AtomicU64 {
+        self.0.fork_word
+    }
+
+    pub(crate) fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &Header {
+        self.0.mem.at(0)
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.0.geometry.slots
+    }
+
+    /// Slot `number`, from 1 on.
+    #[inline(always)]
+    pub(crate) fn slot(&self, number: u32) -> &Slot {
+        debug_assert!((1..=self.slots()).contains(&number));
+        self.0.mem.at(self.0.geometry.slots_at + u64::from(number - 1) * size_of::<Slot>() as u64)
+    }
+
+    /// A slot whose number is an allegation.
+    pub(crate) fn slot_checked(&self, number: u32) -> Option<&Slot> {
+        (1..=self.slots()).contains(&number).then(|| self.slot(number))
+    }
+
+    pub(crate) fn all_slots(&self) -> impl Iterator<Item = &Slot> {
+        (1..=self.slots()).map(|number| self.slot(number))
+    }
+
+    /// The sum of a count over all slots; a sum below 0 is one in the making.
+    pub(crate) fn sum_cell(&self, cell: usize) -> u64 {
+        let sum: i64 = self.all_slots().map(|slot| slot.counts[cell].load(Ordering::Acquire)).sum();
+        sum.max(0) as u64
+    }
+
+    /// Sets a count to 0 in all slots. Behind the gate.
+    pub(crate) fn zero_cell(&self, cell: usize) {
+        self.all_slots().for_each(|slot| slot.counts[cell].store(0, Ordering::Release));
+    }
+
+    pub(crate) fn entry(&self, index: usize) -> &directory::Entry {
+        debug_assert!(index < directory::ENTRIES);
+        self.0.mem.at(self.0.geometry.directory_at + (index * size_of::<directory::Entry>()) as u64)
+    }
+
+    pub(crate) fn page(&self, page: u32) -> &heap::Page {
+        self.0.mem.at(self.0.geometry.pages_at + u64::from(page) * size_of::<heap::Page>() as u64)
+    }
+
+    pub(crate) fn page_at(&self, page: u32) -> u64 {
+        self.0.geometry.arena_at + u64::from(page) * heap::PAGE_BYTES
+    }
+
+    pub(crate) fn page_cursor(&self) -> &AtomicU32 {
+        &self.0.page_cursor
+    }
+
+    pub(crate) fn heap_cursor(&self, class: u32) -> &AtomicU32 {
+        &self.0.heap_cursors[class as usize]
+    }
+
+    pub(crate) fn keys_cursor(&self) -> &AtomicU32 {
+        &self.0.keys_cursor
+    }
+
+    pub(crate) fn keys_space(&self) -> Space {
+        self.0.keys
+    }
+
+    pub(crate) fn counters_space(&self) -> Space {
+        self.0.counters
+    }
+
+    /// A space by its number; `None` if it is not there (any more).
+    pub(crate) fn space(&self, id: u32) -> Option<Space> {
+        match id {
+            KEYS_SPACE => Some(self.0.keys),
+            COUNTERS_SPACE => Some(self.0.counters),
+            _ => super::directory::space(self, id as usize),
+        }
+    }
+
+    /// The hash of a key in database `db` (0 for tables and counters).
+    #[inline(always)]
+    pub(crate) fn hash(&self, key: &[u8], db: u8) -> u64 {
+        rapidhash_v3_seeded(key, &self.0.secrets) ^ u64::from(db).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Whether `bytes` at `at` lie in the arena.
+    pub(crate) fn in_arena(&self, at: u64, bytes: u64) -> bool {
+        let end = self.page_at(self.0.geometry.arena_pages as u32);
+        at >= self.0.geometry.arena_at && at.checked_add(bytes).is_some_and(|last| last <= end)
+    }
+
+    /// Bytes of a table's region.
+    pub(crate) fn region_bytes(shape: table::Shape) -> u64 {
+        table::Geometry::new(shape).bytes
+    }
+}
+
+#[allow(unsafe_code)]
+fn mem_of(map: &MmapRaw) -> Option<Mem> {
+    let base = NonNull::new(map.as_mut_ptr())?;
+    // SAFETY: the mapping is kept beside the result in `Inner`, and copies of the result are used through a `Segment` only.
+    Some(unsafe { Mem::new(base, map.len() as u64) })
+}
+
+#[allow(unsafe_code)]
+fn keep_out_of_dumps(map: &MmapRaw) {
+    // A kernel that cannot do it writes longer core files; nothing else depends on it.
+    // SAFETY: the range is this mapping.
+    let _ = unsafe { memory::dont_dump(map.as_mut_ptr(), map.len()) };
+}
+
+fn path_of(name: &str) -> Result<PathBuf, SegmentError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(SegmentError::Name(name.to_owned()));
+    }
+    Ok(PathBuf::from(DIRECTORY).join(name))
+}
+
+fn own_namespace() -> Result<u64, SegmentError> {
+    file::pid_namespace().map_err(failed("reading /proc/self/ns/pid"))
+}
+
+/// Opens the file and takes the master's lock. The workers of a killed master follow it within moments: they are
+/// waited for; a living master is not.
+fn lock_as_master(name: &str, path: &PathBuf, mode: u32) -> Result<File, SegmentError> {
+    let start = Instant::now();
+    loop {
+        let file = file::open(path, true, mode).map_err(failed("opening the segment"))?;
+        if file::try_lock(&file).map_err(failed("locking the segment"))? {
+            return Ok(file);
+        }
+        let pid = master_of(&file);
+        if is_alive(pid) || start.elapsed() > ORPHANS_WAIT {
+            return Err(SegmentError::InUse { name: name.to_owned(), pid });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_alive(pid: u64) -> bool {
+    // A zombie has a directory too, but its state says so.
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = status.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(ToOwned::to_owned));
+    state.is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// The first words of a file, if it is long enough for a header.
+fn peek(file: &File) -> Option<(MmapRaw, Mem)> {
+    let long_enough = file.metadata().is_ok_and(|meta| meta.len() >= header::HEADER_BYTES);
+    let map = long_enough.then(|| MmapOptions::new().len(header::HEADER_BYTES as usize).map_raw(file).ok())??;
+    let mem = mem_of(&map)?;
+    Some((map, mem))
+}
+
+fn master_of(file: &File) -> u64 {
+    peek(file).map_or(0, |(_map, mem)| mem.at::<Header>(0).master.load(Ordering::Acquire))
+}
+
+/// Whether the file was given its size by this program, but its making never ended.
+fn was_cut_short(file: &File) -> bool {
+    peek(file).is_some_and(|(_map, mem)| {
+        let header: &Header = mem.at(0);
+        header.state.load(Ordering::Acquire) == header::state::MAKING && header.magic.load(Ordering::Relaxed) == 0
+    })
+}
+
+/// Gives a file its memory. The size that it had before is taken away first, so that all bytes are zero.
+fn give_memory(file: &File, name: &str, bytes: u64) -> Result<(), SegmentError> {
+    file.set_len(0).map_err(failed("emptying the segment"))?;
+    file::allocate(file, bytes).map_err(|source| {
+        // The file is of no use without memory, and it is this process's: it has the master's lock.
+        let _ = path_of(name).map(fs::remove_file);
+        SegmentError::Memory { bytes, source }
+    })
+}
+
+/// The geometry that a file says it has, checked against itself.
+fn geometry_of(file: &File, name: &str) -> Result<Geometry, SegmentError> {
+    let foreign = || SegmentError::Foreign(name.to_owned());
+    let (_map, mem) = peek(file).ok_or_else(foreign)?;
+    let header: &Header = mem.at(0);
+    if header.magic.load(Ordering::Acquire) != MAGIC {
+        return Err(foreign());
+    }
+    let mismatch = |field, found, wanted| SegmentError::Mismatch { name: name.to_owned(), field, found, wanted };
+    let version = header.version.load(Ordering::Relaxed);
+    if version != VERSION {
+        return Err(mismatch("layout version", u64::from(version), u64::from(VERSION)));
+    }
+    let request = Request {
+        memory: header.memory.load(Ordering::Relaxed),
+        workers: header.workers.load(Ordering::Relaxed),
+        counters: header.counters.load(Ordering::Relaxed),
+        max_keys: header.max_keys.load(Ordering::Relaxed),
+    };
+    let in_bounds = request.memory <= heap::MAX_SEGMENT_BYTES
+        && (1..=shm_layout::limits::MAX_WORKERS as u32).contains(&request.workers)
+        && (1..u64::from(u32::MAX)).contains(&request.counters)
+        && (1..u64::from(u32::MAX)).contains(&request.max_keys);
+    let geometry = in_bounds.then(|| Geometry::new(request).ok()).flatten().ok_or_else(foreign)?;
+    let found = header.fingerprint.load(Ordering::Relaxed);
+    if found != geometry.fingerprint() {
+        return Err(mismatch("fingerprint", found, geometry.fingerprint()));
+    }
+    let len = file.metadata().map_err(failed("looking at the segment"))?.len();
+    if len != request.memory {
+        return Err(mismatch("file size", len, request.memory));
+    }
+    Ok(geometry)
+}
+
+fn check_geometry(file: &File, name: &str, wanted: Geometry) -> Result<(), SegmentError> {
+    let found = geometry_of(file, name)?.request;
+    let wanted = wanted.request;
+    let fields = [
+        ("memory", found.memory, wanted.memory),
+        ("workers", u64::from(found.workers), u64::from(wanted.workers)),
+        ("counters", found.counters, wanted.counters),
+        ("max-keys", found.max_keys, wanted.max_keys),
+    ];
+    match fields.into_iter().find(|(_, found, wanted)| found != wanted) {
+        Some((field, found, wanted)) => Err(SegmentError::Mismatch { name: name.to_owned(), field, found, wanted }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,39 @@
+//! The sweep: every worker's tick looks at the next share of rows and keys for such as have expired.
+//!
+//! Where the next share starts is one shared number that everybody adds to; a worker that stops keeps nobody from going on.
+
+use std::time::{Duration, Instant};
+
+use shm_layout::directory::{ENTRIES, state};
+
+use super::{keys::Keys, segment::Segment, tables::Tables};
+
+/// Rows of one share.
+const SHARE: u64 = 256;
+/// Longest time that one call goes on while it finds much to free.
+const BUDGET: Duration = Duration::from_millis(1);
+/// A share in which this many had expired is followed by another at once.
+const MUCH: usize = 16;
+
+/// Frees a share of what has expired; how many rows and keys.
+pub(crate) fn sweep(segment: &Segment, now_ms: u64) -> usize {
+    let start = Instant::now();
+    let mut freed = 0;
+    loop {
+        let mut found = Keys::sweep(segment, SHARE, now_ms);
+        let live =
+            |&index: &usize| segment.entry(index).state.load(std::sync::atomic::Ordering::Acquire) == state::LIVE;
+        found += (0..ENTRIES).filter(live).map(|index| Tables::sweep(segment, index, SHARE, now_ms)).sum::<usize>();
+        freed += found;
+        if found < MUCH || start.elapsed() > BUDGET {
+            return freed;
+        }
+    }
+}
+
+impl Segment {
+    /// Frees a share of the rows and keys that have expired; how many.
+    pub fn sweep(&self, now_ms: u64) -> usize {
+        sweep(self, now_ms)
+    }
+}
