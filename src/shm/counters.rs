@@ -176,7 +176,7 @@ impl Counters {
                 Step::Widen => patiently(patience, || self.widen(key))?,
                 Step::Again | Step::NoRoom => {
                     let room =
-                        patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 0))?;
+                        patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0))?;
                     undecided += u32::from(room == Room::Undecided);
                     if room == Room::None || undecided > 3 {
                         return Err(Refusal::Full);

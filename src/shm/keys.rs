@@ -447,7 +447,7 @@ impl Keys {
         if round >= 2 {
             return Err(Refusal::OutOfMemory);
         }
-        let room = patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, now_ms))?;
+        let room = patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms))?;
         let pages = patiently(patience, || Gate::close(&self.segment).map(|_gate| arena::reclaim(&self.segment)))?;
         if room == Room::None && pages == 0 && round > 0 {
             return Err(Refusal::OutOfMemory);

@@ -70,9 +70,9 @@ fn try_claim<'a>(writer: &mut Writer<'a>, space: &Space, row: u32) -> Option<Fre
 /// What a pass found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
-    /// There is a free row.
+    /// There are so many free rows.
     Some,
-    /// There was none at some moment of the pass.
+    /// There were not so many at some moment of the pass.
     None,
     /// Others were at it.
     Undecided,
@@ -98,34 +98,34 @@ fn count(segment: &Segment, space: &Space) -> u64 {
     }
 }
 
-/// Looks whether there is room, and frees what has expired. The writer holds no locks.
+/// Looks whether there is room for `needed` rows, and frees what has expired. The writer holds no locks.
 ///
 /// # Errors
 ///
 /// [`Refusal::Busy`] if the gate stays closed.
-pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, now_ms: u64) -> Result<Room, Refusal> {
+pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, needed: u64, now_ms: u64) -> Result<Room, Refusal> {
     let segment = writer.segment();
     let before = freed_rows(segment);
-    if !can_expire(segment, space) && count(segment, space) == u64::from(space.rows) {
+    if !can_expire(segment, space) && count(segment, space) + needed > u64::from(space.rows) {
         // No row was freed while the counts were read, so the sum is no more than what was true at the end.
         let still = freed_rows(segment) == before;
         return Ok(if still { Room::None } else { Room::Undecided });
     }
-    let mut room = Room::None;
+    let (mut free, mut undecided) = (0, false);
     for row in 0..space.rows {
         if row % TURN == TURN - 1 {
             writer.breathe()?;
         }
         match look(writer, space, row, now_ms) {
-            Look::Free => room = Room::Some,
-            Look::Unknown if room == Room::None => room = Room::Undecided,
-            _ => {}
+            Look::Free => free += 1,
+            Look::Unknown => undecided = true,
+            Look::Taken => {}
         }
     }
-    if room == Room::None && freed_rows(segment) != before {
-        room = Room::Undecided;
+    if free >= needed {
+        return Ok(Room::Some);
     }
-    Ok(room)
+    Ok(if undecided || freed_rows(segment) != before { Room::Undecided } else { Room::None })
 }
 
 enum Look {

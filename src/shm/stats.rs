@@ -50,9 +50,11 @@ impl StatCells {
         if index < self.workers() { self.cell(index + 1, cell).load(Ordering::Relaxed) } else { 0 }
     }
 
-    /// The sum over all sets.
+    /// The sum over all workers, and with `shared` over library processes too.
     #[must_use]
-    pub fn sum(&self, cell: usize) -> u64 {
-        (0..=self.workers()).map(|set| self.cell(set, cell).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    pub fn sum(&self, cell: usize, shared: bool) -> u64 {
+        (usize::from(!shared)..=self.workers())
+            .map(|set| self.cell(set, cell).load(Ordering::Relaxed))
+            .fold(0, u64::wrapping_add)
     }
 }

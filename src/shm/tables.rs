@@ -66,7 +66,8 @@ pub struct Tables {
 enum Step {
     Done,
     Again,
-    NoRoom,
+    /// So many free rows were needed.
+    NoRoom(u64),
 }
 
 impl Tables {
@@ -267,19 +268,21 @@ impl Tables {
                     }
                 }
             });
-            match outcome {
-                Ok(Step::NoRoom) => {}
+            let needed = match outcome {
+                Ok(Step::NoRoom(needed)) => needed,
                 Err(Refusal::OutOfMemory) if !reclaimed => {
                     patiently(patience, || Gate::close(&self.segment).map(|_gate| arena::reclaim(&self.segment)))?;
                     reclaimed = true;
                     continue;
                 }
                 outcome => return outcome.map(|_| ()),
-            }
+            };
             if undecided == 3 {
                 return patiently(patience, || self.modify_alone(now_ms, &mut attempt));
             }
-            match patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, now_ms))? {
+            match patiently(patience, || {
+                rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, needed, now_ms)
+            })? {
                 Room::Some => {}
                 Room::None => {
                     self.check_current()?;
@@ -316,7 +319,7 @@ impl Tables {
         match step? {
             Step::Done => Ok(()),
             Step::Again => Err(Refusal::Busy),
-            Step::NoRoom => Err(Refusal::Full),
+            Step::NoRoom(_) => Err(Refusal::Full),
         }
     }
 
@@ -491,7 +494,7 @@ impl Tables {
             return Ok(Step::Again);
         }
         let Some(free) = claim_free(writer, &self.space, &self.cursor) else {
-            return Ok(Step::NoRoom);
+            return Ok(Step::NoRoom(1));
         };
         let mut intent = Intent::new();
         self.list_insert(writer, &mut intent, key, &free, scratch, 0);
@@ -569,11 +572,12 @@ impl Tables {
             return Ok(Step::Again);
         };
         let mut claimed = Vec::with_capacity(keys.len());
-        for _ in found.iter().filter(|row| row.is_none()) {
+        let absent = found.iter().filter(|row| row.is_none()).count();
+        for _ in 0..absent {
             let Some(free) = claim_free(writer, &self.space, &self.cursor) else {
                 // These rows stay free: their hints come back before their locks go.
                 claimed.iter().for_each(|free: &rows::FreeRow| self.space.set_hint(&self.segment, free.row));
-                return Ok(Step::NoRoom);
+                return Ok(Step::NoRoom(absent as u64));
             };
             claimed.push(free);
         }

@@ -1,5 +1,10 @@
 //! The words of the key-value space: expiry, conditions, outcomes. Times are milliseconds of the Unix clock.
 
+use super::{
+    Error, Result,
+    limits::{DATABASES, MAX_KV_KEY_BYTES},
+};
+
 /// When a key that is written expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expiry {
@@ -150,6 +155,21 @@ pub struct ScanPage {
     pub cursor: u64,
     /// Keys, in no order.
     pub keys: Vec<Vec<u8>>,
+}
+
+/// Checks that there is such a database and that the key is not too long.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], [`Error::KeyTooLong`].
+pub(crate) fn check(db: u8, key: &[u8]) -> Result<()> {
+    if usize::from(db) >= DATABASES {
+        return Err(Error::Invalid(format!("database {db} does not exist, must be 0..{DATABASES}")));
+    }
+    if key.len() > MAX_KV_KEY_BYTES {
+        return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

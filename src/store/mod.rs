@@ -5,7 +5,7 @@
 mod api;
 mod backend;
 mod error;
-mod kv;
+pub(crate) mod kv;
 pub mod limits;
 pub(crate) mod number;
 mod row;

@@ -8,7 +8,8 @@ use std::{
 use super::{Common, entries::Entries, lock};
 use crate::store::{
     Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Ttl,
-    limits::{DATABASES, MAX_KV_KEY_BYTES, MAX_VALUE_BYTES},
+    kv::check,
+    limits::{DATABASES, MAX_VALUE_BYTES},
     number,
 };
 
@@ -64,11 +65,9 @@ impl MemoryKeyspace {
 
     /// Opens a database; afterwards these keys are there only if they have not expired.
     fn open(&self, db: u8, keys: &[&[u8]]) -> Result<Open<'_>> {
-        keys.iter().try_for_each(|key| check_key(key))?;
+        check(db, b"")?;
+        keys.iter().try_for_each(|key| check(db, key))?;
         let db = usize::from(db);
-        if db >= DATABASES {
-            return Err(Error::Invalid(format!("database {db} does not exist, must be 0..{DATABASES}")));
-        }
         let mut open = Open { databases: lock(&self.databases), db, now_ms: (self.common.clock)() };
         let now_ms = open.now_ms;
         self.freed(keys.iter().map(|key| open.get_mut().free_expired(key, now_ms)).sum());
@@ -266,13 +265,6 @@ impl KvBackend for MemoryKeyspace {
         }
         Ok(())
     }
-}
-
-fn check_key(key: &[u8]) -> Result<()> {
-    if key.len() > MAX_KV_KEY_BYTES {
-        return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
-    }
-    Ok(())
 }
 
 fn check_value(len: usize, max: usize) -> Result<()> {

@@ -6,22 +6,10 @@ use super::{SharedStore, refused};
 use crate::{
     shm::{Change, Record},
     store::{
-        Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Ttl,
-        limits::{DATABASES, MAX_KV_KEY_BYTES},
-        number,
+        Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Ttl, kv::check, number,
     },
     sys::clock,
 };
-
-fn check(db: u8, key: &[u8]) -> Result<()> {
-    if usize::from(db) >= DATABASES {
-        return Err(Error::Invalid(format!("database {db} does not exist, there are {DATABASES} from 0 on")));
-    }
-    if key.len() > MAX_KV_KEY_BYTES {
-        return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
-    }
-    Ok(())
-}
 
 /// The expiry after a change, or nothing if that time has passed.
 fn expiry_after(expiry: Expiry, before: u64, now_ms: u64) -> Option<u64> {
@@ -150,7 +138,7 @@ impl KvBackend for SharedStore {
             let value = value.unwrap_or_default();
             len = value.len() + tail.len();
             if len > max {
-                return Err(Error::TooLarge { what: "bytes of a value", len, max });
+                return Err(Error::TooLarge { what: "value", len, max });
             }
             Ok([value, tail].concat())
         })?;

@@ -29,7 +29,7 @@ impl Statistics for SharedStore {
     }
 
     fn sum(&self, stat: Stat) -> u64 {
-        self.statistics.sum(stat as usize)
+        self.statistics.sum(stat as usize, stat.is_total())
     }
 
     fn select(&self, worker: Option<usize>) {
