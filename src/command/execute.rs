@@ -121,3 +121,6 @@ fn unknown(args: &Args<'_>, session: &mut Session) -> Answer {
 fn quote(arg: &[u8], max: usize) -> Cow<'_, str> {
     String::from_utf8_lossy(&arg[..arg.len().min(max)])
 }
+
+#[cfg(test)]
+mod tests;
