@@ -15,7 +15,7 @@ const PAGE_KEYS: usize = 1024;
 /// Keys that SCAN returns unless it is told otherwise.
 const DEFAULT_SCAN_COUNT: usize = 10;
 /// The most keys that one SCAN looks at, whatever it is told, so that it never holds its worker up for long.
-const MAX_SCAN_COUNT: i64 = 100_000;
+const MAX_SCAN_COUNT: i64 = 10_000;
 
 const EXPIRE_USAGE: &str = "key seconds [NX | XX | GT | LT]";
 const PEXPIRE_USAGE: &str = "key milliseconds [NX | XX | GT | LT]";

@@ -8,7 +8,7 @@ use super::{
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
-use crate::store::{Condition, Expiry, SetOptions, SetOutcome};
+use crate::store::{Condition, Expiry, SetOptions, SetOutcome, limits::MAX_BATCH_ROWS};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
@@ -128,9 +128,25 @@ fn get(call: &mut Call<'_, '_>) -> Answer {
 
 fn mget(call: &mut Call<'_, '_>) -> Answer {
     let keys = call.keys(1, 1)?;
+    check_reply_size(call, &keys)?;
     let values = call.kv().mget(call.db(), &keys)?;
     call.count_reads(values.len(), values.iter().flatten().count());
     Ok(Reply::Array(values.into_iter().map(Reply::bulk_or_null).collect()))
+}
+
+/// Refuses to gather more than a client may leave unread. A few keys are not worth the look.
+fn check_reply_size(call: &Call<'_, '_>, keys: &[&[u8]]) -> Answer<()> {
+    if keys.len() <= MAX_BATCH_ROWS {
+        return Ok(());
+    }
+    let (mut bytes, max) = (0, call.env.config.output_limit as u64);
+    for key in keys {
+        bytes += call.kv().strlen(call.db(), key)?;
+        if bytes > max {
+            return refuse(format!("ERR the values are too large for one reply ({max} bytes at most)"));
+        }
+    }
+    Ok(())
 }
 
 fn strlen(call: &mut Call<'_, '_>) -> Answer {

@@ -20,6 +20,8 @@ use crate::store::{
 
 /// Rows that TABLE.SCAN returns unless it is told otherwise.
 const DEFAULT_SCAN_COUNT: usize = 10;
+/// Bytes of rows that one TABLE.SCAN returns at most, whatever it is told.
+const MAX_SCAN_BYTES: usize = 8 << 20;
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("table.make", -5, make).flags(WRITE).docs(
@@ -457,7 +459,10 @@ fn scan(call: &mut Call<'_, '_>) -> Answer {
         5 if call.args.is(3, "COUNT") => keys::count(call, 4)?,
         _ => return refuse(SYNTAX),
     };
-    let page = on_table(call, |_, table| Ok(table.scan(cursor, count)?))?;
+    let page = on_table(call, |_, table| {
+        let fitting = MAX_SCAN_BYTES / (table.schema().image_bytes() + usize::from(table.schema().spec().key_bytes));
+        Ok(table.scan(cursor, count.min(fitting))?)
+    })?;
     let rows = page.rows.into_iter().flat_map(|(key, row)| [Reply::Bulk(key), Reply::Row(row)]);
     Ok(Reply::Array(vec![Reply::Bulk(page.cursor.to_string().into_bytes()), Reply::Array(rows.collect())]))
 }

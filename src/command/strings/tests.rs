@@ -163,6 +163,15 @@ fn values_and_keys_have_a_limit() {
 }
 
 #[test]
+fn a_reply_has_a_limit() {
+    let server = Server::with(crate::config::Config { output_limit: 1000, ..Default::default() });
+    server.run(&format!("SET a {}", "x".repeat(10)));
+    let many = |keys: usize| server.run(&format!("MGET {}", "a ".repeat(keys)));
+    assert!(many(100).starts_with("*100 $10 xxxxxxxxxx "));
+    assert_eq!(many(101), "-ERR the values are too large for one reply (1000 bytes at most)");
+}
+
+#[test]
 fn resp3_has_a_null_of_its_own() {
     let server = Server::new();
     assert_eq!(server.run3("GET a"), "_");
