@@ -31,7 +31,7 @@ pub use args::Args;
 pub use clients::Clients;
 pub use env::{Env, WorkerState};
 pub use execute::{Outcome, busy, execute};
-pub use number::{float_text, parse_float, parse_int};
+pub(crate) use number::{float_text, parse_float, parse_int};
 pub use reply::{Proto, Reply};
 pub use session::Session;
 pub use settings::Settings;

@@ -1,34 +1,6 @@
 //! Numbers as clients write and read them.
 
-/// The integer that `text` is: decimal digits, perhaps a minus, no leading zeros, nothing else.
-#[must_use]
-pub fn parse_int(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    let mut value: i64 = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        // Counted downwards, because the smallest integer has no positive twin.
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
-    }
-    if negative { Some(value) } else { value.checked_neg() }
-}
-
-/// The float that `text` is; infinities included, NaN not.
-#[must_use]
-pub fn parse_float(text: &[u8]) -> Option<f64> {
-    let x: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (!x.is_nan()).then_some(x)
-}
+pub(crate) use crate::store::number::{parse_float, parse_int};
 
 /// The integer that `text` is, written as an integer or as a float without a fraction (`1.0`).
 #[must_use]
@@ -43,7 +15,7 @@ pub(crate) fn parse_integral(text: &[u8]) -> Option<i64> {
 
 /// The shortest text that reads back as `x`; without `.0`.
 #[must_use]
-pub fn float_text(x: f64, buffer: &mut zmij::Buffer) -> &str {
+pub(crate) fn float_text(x: f64, buffer: &mut zmij::Buffer) -> &str {
     if x == 0.0 {
         return if x.is_sign_negative() { "-0" } else { "0" };
     }
@@ -57,19 +29,6 @@ pub fn float_text(x: f64, buffer: &mut zmij::Buffer) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn integers_are_strict() {
-        for (text, value) in
-            [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN), ("10", 10)]
-        {
-            assert_eq!(parse_int(text.as_bytes()), Some(value), "{text}");
-        }
-        for text in ["", "-", "-0", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "-9223372036854775809", "1x"]
-        {
-            assert_eq!(parse_int(text.as_bytes()), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn integral_floats_are_integers() {
