@@ -4,6 +4,11 @@
 compile_error!("segments are little-endian");
 
 pub mod backend;
+pub mod command;
+pub mod config;
+pub mod process;
+pub mod protocol;
+pub mod server;
 pub mod shm;
 pub mod store;
 pub mod sys;

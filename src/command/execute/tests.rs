@@ -1,0 +1,138 @@
+//! Requests that nobody would send, and what holds for all of them.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    command::{Proto, testing::Server},
+    protocol::resp::encode,
+};
+
+/// Arguments that mean something to some command, and some that mean nothing to any.
+const WORDS: &[&[u8]] = &[
+    b"t",
+    b"k",
+    b"k2",
+    b"n",
+    b"f",
+    b"s",
+    b"",
+    b"*",
+    b"0",
+    b"1",
+    b"-1",
+    b"2",
+    b"1.5",
+    b"nan",
+    b"64",
+    b"65",
+    b"x",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"99999999999999999999",
+    b"EX",
+    b"PX",
+    b"EXAT",
+    b"PXAT",
+    b"NX",
+    b"XX",
+    b"GT",
+    b"LT",
+    b"GET",
+    b"SET",
+    b"KEEPTTL",
+    b"PERSIST",
+    b"MATCH",
+    b"COUNT",
+    b"TYPE",
+    b"EXPECT",
+    b"KEYBYTES",
+    b"int",
+    b"float",
+    b"string",
+    b"AUTH",
+    b"SETNAME",
+    b"ID",
+    b"LIST",
+    b"INFO",
+    b"DOCS",
+    b"GETKEYS",
+    b"FILTERBY",
+    b"PATTERN",
+    b"mset",
+    b"\xff\xfe",
+    b"\r\n",
+    b"ON",
+    b"lib-name",
+    b"timeout",
+    b"all",
+];
+
+fn lay_out(args: &[Vec<u8>]) -> (Vec<u8>, Vec<Range<usize>>) {
+    let mut bytes = Vec::new();
+    let ranges = args.iter().map(|arg| {
+        let start = bytes.len();
+        bytes.extend_from_slice(arg);
+        start..bytes.len()
+    });
+    let ranges = ranges.collect();
+    (bytes, ranges)
+}
+
+fn any_request() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let names: Vec<&'static str> = table::all().map(|command| command.name).collect();
+    let word = prop_oneof![
+        8 => prop::sample::select(WORDS).prop_map(<[u8]>::to_vec),
+        1 => prop::collection::vec(any::<u8>(), 0..80),
+    ];
+    (prop::sample::select(names), prop::collection::vec(word, 0..9)).prop_map(|(name, words)| {
+        let mut request = vec![name.as_bytes().to_vec()];
+        request.extend(words);
+        request
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_request_gets_one_reply(requests in prop::collection::vec(any_request(), 1..40)) {
+        let server = Server::new();
+        server.run("TABLE.MAKE t 4 n int f float s string 8");
+        let mut session = server.session.borrow_mut();
+        for request in &requests {
+            let (bytes, ranges) = lay_out(request);
+            let Outcome::Done(reply) = execute(&Args::new(&bytes, &ranges), &mut session, &server.env()) else {
+                panic!("nothing here has to wait");
+            };
+            let mut out = Vec::new();
+            for proto in [Proto::Resp2, Proto::Resp3] {
+                out.clear();
+                encode(&reply, proto, &mut out);
+                prop_assert!(out.ends_with(b"\r\n"));
+                let is_error = matches!(reply, Reply::Error(_));
+                prop_assert_eq!(out[0] == b'-', is_error);
+                prop_assert!(!is_error || out.iter().filter(|&&byte| byte == b'\n').count() == 1);
+            }
+        }
+        prop_assert_eq!(server.store.statistics().sum(Stat::Commands), 1 + requests.len() as u64);
+    }
+}
+
+#[test]
+fn an_empty_request_gets_no_reply() {
+    let server = Server::new();
+    let outcome = execute(&Args::new(&[], &[]), &mut server.session.borrow_mut(), &server.env());
+    assert_eq!(outcome, Outcome::Done(Reply::Nothing));
+    assert_eq!(server.store.statistics().sum(Stat::Commands), 0);
+}
+
+#[test]
+fn every_command_says_how_many_arguments_it_takes() {
+    let server = Server::new();
+    for command in table::all().filter(|command| command.arity.abs() > 1) {
+        assert_eq!(server.run(command.name), format!("-ERR wrong number of arguments for '{}' command", command.name));
+    }
+}

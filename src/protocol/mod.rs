@@ -1,0 +1,3 @@
+//! Bytes to requests and replies to bytes: pure functions, incremental and bounded, without I/O.
+
+pub mod resp;
