@@ -1,0 +1,3 @@
+//! What clients speak: bytes to requests and replies to bytes, without any I/O.
+
+pub mod http;
