@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod protocol;
+pub mod backend;
 pub mod store;
 
 pub use store::{Column, Counter, Error, Result, Row, Store, Table, Value};

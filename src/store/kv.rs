@@ -12,6 +12,24 @@ pub enum Expiry {
     At(u64),
 }
 
+impl Expiry {
+    /// The expiry after this was applied to something whose expiry was `current`.
+    #[must_use]
+    pub fn after(self, current: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Never => None,
+            Self::Keep => current,
+            Self::At(at_ms) => Some(at_ms),
+        }
+    }
+
+    /// Whether what has this expiry is gone at `now_ms`: from the very millisecond on.
+    #[must_use]
+    pub fn has_passed(expires_at: Option<u64>, now_ms: u64) -> bool {
+        expires_at.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+}
+
 /// Whether a write goes ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Condition {
@@ -22,6 +40,18 @@ pub enum Condition {
     IfAbsent,
     /// Only if the key is present (`XX`).
     IfPresent,
+}
+
+impl Condition {
+    /// Whether a write to something that is or is not there goes ahead.
+    #[must_use]
+    pub fn allows(self, present: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfAbsent => !present,
+            Self::IfPresent => present,
+        }
+    }
 }
 
 /// The options of a set.
@@ -64,6 +94,29 @@ pub enum ExpireRule {
     IfSomeAndEarlier,
 }
 
+impl ExpireRule {
+    /// Whether the expiry `current` may become `new_at_ms`. What is missing never gets one.
+    #[must_use]
+    pub fn allows(self, current: Ttl, new_at_ms: u64) -> bool {
+        let (has_one, current_ms) = match current {
+            Ttl::Missing => return false,
+            Ttl::Never => (false, None),
+            Ttl::At(at_ms) => (true, Some(at_ms)),
+        };
+        let later = current_ms.is_some_and(|at_ms| new_at_ms > at_ms);
+        let earlier = current_ms.is_none_or(|at_ms| new_at_ms < at_ms);
+        match self {
+            Self::Always => true,
+            Self::IfNone => !has_one,
+            Self::IfSome => has_one,
+            Self::IfLater => later,
+            Self::IfEarlier => earlier,
+            Self::IfSomeAndLater => has_one && later,
+            Self::IfSomeAndEarlier => has_one && earlier,
+        }
+    }
+}
+
 /// The expiry of something that may be absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
@@ -73,6 +126,14 @@ pub enum Ttl {
     Never,
     /// It expires at this time, in milliseconds since the epoch.
     At(u64),
+}
+
+impl Ttl {
+    /// The expiry of something that is there.
+    #[must_use]
+    pub fn present(expires_at: Option<u64>) -> Self {
+        expires_at.map_or(Self::Never, Self::At)
+    }
 }
 
 /// The type of a key's value.
@@ -89,4 +150,49 @@ pub struct ScanPage {
     pub cursor: u64,
     /// Keys, in no order.
     pub keys: Vec<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_follows_what_was_asked_for() {
+        assert_eq!(Expiry::Never.after(Some(5)), None);
+        assert_eq!(Expiry::Keep.after(Some(5)), Some(5));
+        assert_eq!(Expiry::Keep.after(None), None);
+        assert_eq!(Expiry::At(9).after(Some(5)), Some(9));
+    }
+
+    #[test]
+    fn what_expires_now_is_gone() {
+        assert!(Expiry::has_passed(Some(10), 10));
+        assert!(!Expiry::has_passed(Some(11), 10));
+        assert!(!Expiry::has_passed(None, u64::MAX));
+    }
+
+    #[test]
+    fn conditions_look_at_presence_alone() {
+        assert!(Condition::Always.allows(true) && Condition::Always.allows(false));
+        assert!(Condition::IfAbsent.allows(false) && !Condition::IfAbsent.allows(true));
+        assert!(Condition::IfPresent.allows(true) && !Condition::IfPresent.allows(false));
+    }
+
+    #[test]
+    fn expire_rules_count_no_expiry_as_infinitely_late() {
+        use ExpireRule::{Always, IfEarlier, IfLater, IfNone, IfSome, IfSomeAndEarlier, IfSomeAndLater};
+        // The current expiry, the new one, and the rules that let it through.
+        let cases: [(Ttl, u64, &[ExpireRule]); 5] = [
+            (Ttl::Missing, 5, &[]),
+            (Ttl::Never, 5, &[Always, IfNone, IfEarlier]),
+            (Ttl::At(5), 6, &[Always, IfSome, IfLater, IfSomeAndLater]),
+            (Ttl::At(5), 5, &[Always, IfSome]),
+            (Ttl::At(5), 4, &[Always, IfSome, IfEarlier, IfSomeAndEarlier]),
+        ];
+        for (current, new, allowed) in cases {
+            for rule in [Always, IfNone, IfSome, IfLater, IfEarlier, IfSomeAndLater, IfSomeAndEarlier] {
+                assert_eq!(rule.allows(current, new), allowed.contains(&rule), "{rule:?} {current:?} -> {new}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod backend;
 mod error;
 mod kv;
 pub mod limits;
+pub(crate) mod number;
 mod row;
 mod schema;
 mod stats;

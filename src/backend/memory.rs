@@ -1,0 +1,214 @@
+//! A store in the memory of one process, of obvious code: the oracle that every other backend is compared with.
+//!
+//! Each table, the counters and the key-value space are plain maps behind one lock each, so an operation is atomic because
+//! nothing else runs. Nothing here is fast, shared between processes or safe from a crash, and nothing may ever become
+//! clever: when this and another backend disagree, a reader must see at a glance that this one is right.
+//!
+//! Whoever touches a key that has expired frees it first; from there on, expired is absent.
+
+mod entries;
+mod keyspace;
+mod statistics;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::store::{
+    Backend, Error, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
+    limits::{MAX_SYSTEM_TABLES, MAX_TABLES},
+};
+use keyspace::MemoryKeyspace;
+use statistics::MemoryStatistics;
+use table::MemoryTable;
+
+/// Milliseconds since the Unix epoch.
+pub type Clock = fn() -> u64;
+
+/// How much a [`MemoryStore`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Counters that fit.
+    pub counters: u64,
+    /// Keys that fit in all databases of the key-value space together.
+    pub max_keys: u64,
+    /// Sets of statistics.
+    pub workers: usize,
+    /// Bytes that the tables may be promised together. Values of the key-value space are not bounded by it.
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { counters: 4096, max_keys: 4 << 20, workers: 1, memory: 256 << 20 }
+    }
+}
+
+/// What all parts of a store look at.
+struct Common {
+    clock: Clock,
+    statistics: MemoryStatistics,
+}
+
+/// A store in the memory of this process.
+pub struct MemoryStore {
+    limits: Limits,
+    common: Arc<Common>,
+    tables: Mutex<BTreeMap<String, Arc<MemoryTable>>>,
+    counters: Mutex<BTreeMap<Vec<u8>, i64>>,
+    keyspace: MemoryKeyspace,
+}
+
+impl MemoryStore {
+    /// An empty store by the clock of the system.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self::with_clock(limits, system_clock)
+    }
+
+    /// An empty store by a clock that a test can set.
+    #[must_use]
+    pub fn with_clock(limits: Limits, clock: Clock) -> Self {
+        let common = Arc::new(Common { clock, statistics: MemoryStatistics::new(limits.workers) });
+        Self {
+            limits,
+            keyspace: MemoryKeyspace::new(limits.max_keys, Arc::clone(&common)),
+            common,
+            tables: Mutex::default(),
+            counters: Mutex::default(),
+        }
+    }
+
+    /// Sets a counter; the only place where one is made.
+    fn put_counter(&self, counters: &mut BTreeMap<Vec<u8>, i64>, name: &[u8], value: i64) -> Result<()> {
+        if !counters.contains_key(name) && counters.len() as u64 >= self.limits.counters {
+            return Err(Error::CountersFull);
+        }
+        counters.insert(name.to_vec(), value);
+        Ok(())
+    }
+}
+
+impl Backend for MemoryStore {
+    fn make(&self, name: &str, spec: TableSpec) -> Result<(Arc<dyn TableBackend>, Made)> {
+        let hidden = Schema::is_hidden(name);
+        let schema = if hidden { Schema::hidden(name, spec)? } else { Schema::new(name, spec)? };
+        let mut tables = lock(&self.tables);
+        if let Some(table) = tables.get(name) {
+            if **table.schema() != schema {
+                return Err(Error::TableExists(name.to_owned()));
+            }
+            return Ok((Arc::clone(table) as Arc<dyn TableBackend>, Made::Same));
+        }
+        let places = if hidden { MAX_SYSTEM_TABLES } else { MAX_TABLES };
+        if tables.keys().filter(|name| Schema::is_hidden(name) == hidden).count() >= places {
+            return Err(Error::TablesFull);
+        }
+        let table = Arc::new(MemoryTable::new(schema, Arc::clone(&self.common)));
+        if table_bytes(&tables) + table.bytes() > self.limits.memory {
+            return Err(Error::OutOfMemory);
+        }
+        tables.insert(name.to_owned(), Arc::clone(&table));
+        Ok((table, Made::New))
+    }
+
+    fn table(&self, name: &str) -> Result<Arc<dyn TableBackend>> {
+        match lock(&self.tables).get(name) {
+            Some(table) => Ok(Arc::clone(table) as Arc<dyn TableBackend>),
+            None => Err(Error::TableNotFound(name.to_owned())),
+        }
+    }
+
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        let tables = lock(&self.tables);
+        tables.iter().filter(|(name, _)| !Schema::is_hidden(name)).map(|(_, table)| table.info()).collect()
+    }
+
+    fn drop_table(&self, name: &str) -> Result<bool> {
+        let mut tables = lock(&self.tables);
+        let table = tables.remove(name);
+        table.iter().for_each(|table| table.close());
+        Ok(table.is_some())
+    }
+
+    fn counter_get(&self, name: &[u8]) -> Result<Option<i64>> {
+        Ok(lock(&self.counters).get(name).copied())
+    }
+
+    fn counter_add(&self, name: &[u8], by: i64, bound: Option<i64>) -> Result<Option<i64>> {
+        let mut counters = lock(&self.counters);
+        let sum = counters.get(name).copied().unwrap_or(0).checked_add(by);
+        let within = match (sum, bound) {
+            (None, None) => return Err(Error::Overflow),
+            // A sum beyond 64 bits lies beyond every bound.
+            (None, Some(_)) => return Ok(None),
+            (Some(_), None) => true,
+            (Some(sum), Some(bound)) => {
+                if by >= 0 {
+                    sum <= bound
+                } else {
+                    sum >= bound
+                }
+            }
+        };
+        if !within {
+            return Ok(None);
+        }
+        sum.map(|sum| self.put_counter(&mut counters, name, sum).map(|()| sum)).transpose()
+    }
+
+    fn counter_set(&self, name: &[u8], value: i64) -> Result<()> {
+        self.put_counter(&mut lock(&self.counters), name, value)
+    }
+
+    fn counter_cas(&self, name: &[u8], expected: i64, new: i64) -> Result<(bool, i64)> {
+        let mut counters = lock(&self.counters);
+        let current = counters.get(name).copied().unwrap_or(0);
+        if current != expected {
+            return Ok((false, current));
+        }
+        self.put_counter(&mut counters, name, new)?;
+        Ok((true, new))
+    }
+
+    fn counter_delete(&self, name: &[u8]) -> Result<bool> {
+        Ok(lock(&self.counters).remove(name).is_some())
+    }
+
+    fn counters(&self) -> Result<Vec<(Vec<u8>, i64)>> {
+        Ok(lock(&self.counters).iter().map(|(name, value)| (name.clone(), *value)).collect())
+    }
+
+    fn kv(&self) -> &dyn KvBackend {
+        &self.keyspace
+    }
+
+    fn statistics(&self) -> &dyn Statistics {
+        &self.common.statistics
+    }
+
+    fn sweep(&self) -> usize {
+        let rows: usize = lock(&self.tables).values().map(|table| table.sweep()).sum();
+        rows + self.keyspace.sweep()
+    }
+
+    fn memory(&self) -> (u64, u64) {
+        (self.limits.memory, table_bytes(&lock(&self.tables)) + self.keyspace.bytes())
+    }
+}
+
+fn table_bytes(tables: &BTreeMap<String, Arc<MemoryTable>>) -> u64 {
+    tables.values().map(|table| table.bytes()).sum()
+}
+
+/// Takes a lock. A panic under it has left a map whole, so what it guards is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn system_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

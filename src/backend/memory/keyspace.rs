@@ -1,0 +1,283 @@
+//! The key-value space of the in-memory store.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::{Common, entries::Entries, lock};
+use crate::store::{
+    Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Ttl,
+    limits::{DATABASES, MAX_KV_KEY_BYTES, MAX_VALUE_BYTES},
+    number,
+};
+
+type Database = Entries<Vec<u8>>;
+
+pub(super) struct MemoryKeyspace {
+    max_keys: u64,
+    common: Arc<Common>,
+    databases: Mutex<[Database; DATABASES]>,
+}
+
+/// All databases, locked, with one of them chosen, and the one time by which an operation judges them.
+struct Open<'a> {
+    databases: MutexGuard<'a, [Database; DATABASES]>,
+    db: usize,
+    now_ms: u64,
+}
+
+impl Open<'_> {
+    fn get(&self) -> &Database {
+        &self.databases[self.db]
+    }
+
+    fn get_mut(&mut self) -> &mut Database {
+        &mut self.databases[self.db]
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.get().get(key).map(|entry| entry.value.as_slice())
+    }
+}
+
+impl MemoryKeyspace {
+    pub(super) fn new(max_keys: u64, common: Arc<Common>) -> Self {
+        Self { max_keys, common, databases: Mutex::default() }
+    }
+
+    pub(super) fn sweep(&self) -> usize {
+        let now_ms = (self.common.clock)();
+        self.freed(lock(&self.databases).iter_mut().map(|database| database.free_all_expired(now_ms)).sum())
+    }
+
+    /// Bytes of all keys and values.
+    pub(super) fn bytes(&self) -> u64 {
+        let databases = lock(&self.databases);
+        databases.iter().flat_map(Entries::iter).map(|entry| (entry.key.len() + entry.value.len()) as u64).sum()
+    }
+
+    fn freed(&self, keys: usize) -> usize {
+        self.common.statistics.add(Stat::Expired, keys as u64);
+        keys
+    }
+
+    /// Opens a database; afterwards these keys are there only if they have not expired.
+    fn open(&self, db: u8, keys: &[&[u8]]) -> Result<Open<'_>> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let db = usize::from(db);
+        if db >= DATABASES {
+            return Err(Error::Invalid(format!("database {db} does not exist, must be 0..{DATABASES}")));
+        }
+        let mut open = Open { databases: lock(&self.databases), db, now_ms: (self.common.clock)() };
+        let now_ms = open.now_ms;
+        self.freed(keys.iter().map(|key| open.get_mut().free_expired(key, now_ms)).sum());
+        Ok(open)
+    }
+
+    /// Refuses unless those of these keys that are new fit once the expired ones are gone.
+    fn need_room(&self, open: &mut Open<'_>, keys: &[&[u8]]) -> Result<()> {
+        let new = keys.iter().filter(|key| !open.get().contains(key)).collect::<BTreeSet<_>>().len() as u64;
+        let fits = |open: &Open<'_>| new + open.databases.iter().map(Entries::len).sum::<u64>() <= self.max_keys;
+        if new > 0 && !fits(open) {
+            let now_ms = open.now_ms;
+            self.freed(open.databases.iter_mut().map(|database| database.free_all_expired(now_ms)).sum());
+        }
+        if new > 0 && !fits(open) {
+            return Err(Error::OutOfMemory);
+        }
+        Ok(())
+    }
+
+    /// Replaces the value of one key, which is made if it is missing and keeps its expiry if it is not.
+    fn put(&self, open: &mut Open<'_>, key: &[u8], value: Vec<u8>) -> Result<()> {
+        self.need_room(open, &[key])?;
+        open.get_mut().entry(key, Vec::new).value = value;
+        Ok(())
+    }
+}
+
+impl KvBackend for MemoryKeyspace {
+    fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>> {
+        Ok(self.exists(db, key)?.then_some(KvType::String))
+    }
+
+    fn get(&self, db: u8, key: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        let open = self.open(db, &[key])?;
+        let found = open.value(key);
+        out.extend_from_slice(found.unwrap_or_default());
+        Ok(found.is_some())
+    }
+
+    fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let open = self.open(db, keys)?;
+        Ok(keys.iter().map(|key| open.value(key).map(<[u8]>::to_vec)).collect())
+    }
+
+    fn strlen(&self, db: u8, key: &[u8]) -> Result<u64> {
+        Ok(self.open(db, &[key])?.value(key).map_or(0, |value| value.len() as u64))
+    }
+
+    fn set(&self, db: u8, key: &[u8], value: &[u8], options: SetOptions) -> Result<SetOutcome> {
+        check_value(value.len(), MAX_VALUE_BYTES)?;
+        let mut open = self.open(db, &[key])?;
+        let previous = open.value(key).filter(|_| options.get).map(<[u8]>::to_vec);
+        if !options.condition.allows(open.get().contains(key)) {
+            return Ok(SetOutcome { written: false, previous });
+        }
+        if Expiry::has_passed(options.expiry.after(None), open.now_ms) {
+            open.get_mut().remove(key);
+            return Ok(SetOutcome { written: true, previous });
+        }
+        self.need_room(&mut open, &[key])?;
+        let entry = open.get_mut().entry(key, Vec::new);
+        entry.value = value.to_vec();
+        entry.expires_at = options.expiry.after(entry.expires_at);
+        Ok(SetOutcome { written: true, previous })
+    }
+
+    fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
+        pairs.iter().try_for_each(|(_, value)| check_value(value.len(), MAX_VALUE_BYTES))?;
+        let keys: Vec<&[u8]> = pairs.iter().map(|(key, _)| *key).collect();
+        let mut open = self.open(db, &keys)?;
+        if if_absent && keys.iter().any(|key| open.get().contains(key)) {
+            return Ok(false);
+        }
+        self.need_room(&mut open, &keys)?;
+        for (key, value) in pairs {
+            let entry = open.get_mut().entry(key, Vec::new);
+            entry.value = value.to_vec();
+            entry.expires_at = None;
+        }
+        Ok(true)
+    }
+
+    fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.open(db, &[key])?.get_mut().remove(key).map(|entry| entry.value))
+    }
+
+    fn getex(&self, db: u8, key: &[u8], expiry: Expiry) -> Result<Option<Vec<u8>>> {
+        let mut open = self.open(db, &[key])?;
+        let Some(entry) = open.get_mut().get_mut(key) else {
+            return Ok(None);
+        };
+        let value = entry.value.clone();
+        entry.expires_at = expiry.after(entry.expires_at);
+        let now_ms = open.now_ms;
+        open.get_mut().free_expired(key, now_ms);
+        Ok(Some(value))
+    }
+
+    fn append(&self, db: u8, key: &[u8], tail: &[u8], max: usize) -> Result<u64> {
+        let mut open = self.open(db, &[key])?;
+        let value = [open.value(key).unwrap_or_default(), tail].concat();
+        let len = value.len();
+        check_value(len, max.min(MAX_VALUE_BYTES))?;
+        self.put(&mut open, key, value)?;
+        Ok(len as u64)
+    }
+
+    fn incr(&self, db: u8, key: &[u8], by: i64) -> Result<i64> {
+        let mut open = self.open(db, &[key])?;
+        let sum = number::add_int(open.value(key), by)?;
+        self.put(&mut open, key, sum.to_string().into_bytes())?;
+        Ok(sum)
+    }
+
+    fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>> {
+        let mut open = self.open(db, &[key])?;
+        let sum = number::add_float(open.value(key), by)?;
+        self.put(&mut open, key, sum.clone())?;
+        Ok(sum)
+    }
+
+    fn delete(&self, db: u8, key: &[u8]) -> Result<bool> {
+        Ok(self.getdel(db, key)?.is_some())
+    }
+
+    fn exists(&self, db: u8, key: &[u8]) -> Result<bool> {
+        Ok(self.open(db, &[key])?.get().contains(key))
+    }
+
+    fn ttl(&self, db: u8, key: &[u8]) -> Result<Ttl> {
+        Ok(self.open(db, &[key])?.get().ttl(key))
+    }
+
+    fn expire(&self, db: u8, key: &[u8], expiry: Expiry, rule: ExpireRule) -> Result<bool> {
+        let mut open = self.open(db, &[key])?;
+        let current = open.get().ttl(key);
+        let changes = match expiry {
+            Expiry::Keep => false,
+            Expiry::Never => matches!(current, Ttl::At(_)),
+            Expiry::At(at_ms) => rule.allows(current, at_ms),
+        };
+        if let Some(entry) = open.get_mut().get_mut(key).filter(|_| changes) {
+            entry.expires_at = expiry.after(entry.expires_at);
+        }
+        let now_ms = open.now_ms;
+        open.get_mut().free_expired(key, now_ms);
+        Ok(changes)
+    }
+
+    fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool> {
+        let mut open = self.open(db, &[from, to])?;
+        if !open.get().contains(from) {
+            return Err(Error::NoSuchKey);
+        }
+        if if_absent && open.get().contains(to) {
+            return Ok(false);
+        }
+        if let Some(moved) = open.get_mut().remove(from) {
+            let entry = open.get_mut().entry(to, Vec::new);
+            entry.value = moved.value;
+            entry.expires_at = moved.expires_at;
+        }
+        Ok(true)
+    }
+
+    fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
+        let mut open = self.open(db, &[])?;
+        let now_ms = open.now_ms;
+        self.freed(open.get_mut().free_all_expired(now_ms));
+        let keys = open.get().len();
+        // Without randomness the first key is as good as any.
+        let chosen = getrandom::u64().unwrap_or(0).checked_rem(keys).unwrap_or(0);
+        Ok(open.get().iter().nth(chosen as usize).map(|entry| entry.key.clone()))
+    }
+
+    fn scan(&self, db: u8, cursor: u64, count: usize) -> Result<ScanPage> {
+        let open = self.open(db, &[])?;
+        let (cursor, page) = open.get().page(cursor, count.max(1), open.now_ms);
+        Ok(ScanPage { cursor, keys: page.into_iter().map(|entry| entry.key.clone()).collect() })
+    }
+
+    fn len(&self, db: u8) -> Result<u64> {
+        Ok(self.open(db, &[])?.get().len())
+    }
+
+    fn expiring(&self, db: u8) -> Result<u64> {
+        Ok(self.open(db, &[])?.get().iter().filter(|entry| entry.expires_at.is_some()).count() as u64)
+    }
+
+    fn flush(&self, db: Option<u8>) -> Result<()> {
+        match db {
+            Some(db) => self.open(db, &[])?.get_mut().clear(),
+            None => lock(&self.databases).iter_mut().for_each(Entries::clear),
+        }
+        Ok(())
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > MAX_KV_KEY_BYTES {
+        return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
+    }
+    Ok(())
+}
+
+fn check_value(len: usize, max: usize) -> Result<()> {
+    if len > max {
+        return Err(Error::TooLarge { what: "value", len, max });
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Numbers as text, and sums that refuse to overflow: the rules that every backend shares.
+//!
+//! The key-value space keeps numbers as text, so what counts as a number is part of the contract. An integer
+//! has one spelling only (what `i64` prints), a float any that a C library reads in decimal. Redis adds floats as 80-bit
+//! `long double` and prints 17 decimals; we add `f64`, so that sums of more than about 16 significant digits differ
+//! in the digits behind. For the others [`add_float`] gives what Redis gives.
+
+use super::{Error, Result, Value, ValueRef};
+
+/// Decimals that a printed float has at most.
+const MAX_DECIMALS: usize = 17;
+/// The longest text of a float that is looked at, in bytes.
+const MAX_FLOAT_BYTES: usize = 5 * 1024;
+
+/// The integer that this text is; `None` for anything but its one spelling: no `+`, no leading zeros, no spaces, no `-0`.
+pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let canonical = match digits {
+        [b'0'] => digits.len() == text.len(),
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if !canonical {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The float that this text is: decimal, with or without exponent, or an infinity. `None` for NaN, for what an `f64` cannot
+/// hold and for everything else.
+pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
+    if text.len() >= MAX_FLOAT_BYTES {
+        return None;
+    }
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let too_large = number.is_infinite() && text.iter().any(u8::is_ascii_digit);
+    (!number.is_nan() && !too_large).then_some(number)
+}
+
+/// A finite float as text: the shortest that reads back as the same number, without exponent, 17 decimals at most.
+pub(crate) fn format_float(number: f64) -> Vec<u8> {
+    let mut text = number.to_string();
+    if decimals(&text) > MAX_DECIMALS {
+        text = format!("{number:.MAX_DECIMALS$}");
+        let kept = text.trim_end_matches('0').trim_end_matches('.').len();
+        text.truncate(kept);
+    }
+    if text == "-0" { b"0".to_vec() } else { text.into_bytes() }
+}
+
+/// The sum of an integer as text (or nothing, which is 0) and `by`.
+///
+/// # Errors
+///
+/// [`Error::NotAnInteger`], [`Error::Overflow`].
+pub(crate) fn add_int(current: Option<&[u8]>, by: i64) -> Result<i64> {
+    let current = current.map_or(Some(0), parse_int).ok_or(Error::NotAnInteger)?;
+    current.checked_add(by).ok_or(Error::Overflow)
+}
+
+/// The sum of a float as text (or nothing, which is 0) and `by`, as text.
+///
+/// A sum has no more decimals than the longer of its terms, so it is rounded to those: 0.1 + 0.2 is 0.3 here,
+/// as it is in the wider type that Redis adds in.
+///
+/// # Errors
+///
+/// [`Error::NotAFloat`], [`Error::Overflow`] if the sum is not finite.
+pub(crate) fn add_float(current: Option<&[u8]>, by: f64) -> Result<Vec<u8>> {
+    let current = current.map_or(Some(0.0), parse_float).ok_or(Error::NotAFloat)?;
+    let sum = current + by;
+    if !sum.is_finite() {
+        return Err(Error::Overflow);
+    }
+    let places = decimals(&current.to_string()).max(decimals(&by.to_string())).min(MAX_DECIMALS);
+    // Text and back rather than a division: dividing by a power of ten would bring new rounding errors.
+    let rounded = format!("{sum:.places$}").parse().unwrap_or(sum);
+    Ok(format_float(rounded))
+}
+
+/// The sum of two numbers of one type; `None` if it does not fit an `i64`, is not finite, or if they are no such pair.
+pub(crate) fn checked_add(current: ValueRef<'_>, by: ValueRef<'_>) -> Option<Value> {
+    match (current, by) {
+        (ValueRef::Int(a), ValueRef::Int(b)) => a.checked_add(b).map(Value::Int),
+        (ValueRef::Float(a), ValueRef::Float(b)) => Some(a + b).filter(|sum| sum.is_finite()).map(Value::Float),
+        _ => None,
+    }
+}
+
+fn decimals(text: &str) -> usize {
+    text.split_once('.').map_or(0, |(_, fraction)| fraction.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_has_one_spelling() {
+        for n in [0, 1, -1, 10, 42, -907, i64::MAX, i64::MIN] {
+            assert_eq!(parse_int(n.to_string().as_bytes()), Some(n));
+        }
+        let others: [&[u8]; 18] = [
+            b"",
+            b"-",
+            b"+1",
+            b"01",
+            b"-01",
+            b"-0",
+            b"00",
+            b" 1",
+            b"1 ",
+            b"1.0",
+            b"1e3",
+            b"0x10",
+            b"--1",
+            b"1_000",
+            b"\xff",
+            b"9223372036854775808",
+            b"-9223372036854775809",
+            b"1\0",
+        ];
+        for text in others {
+            assert_eq!(parse_int(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn floats_are_read_as_a_c_library_reads_decimals() {
+        for (text, number) in
+            [("0", 0.0), ("1.5", 1.5), ("+1.5", 1.5), ("5.0e3", 5000.0), ("-.5", -0.5), ("2.", 2.0), ("1E-2", 0.01)]
+        {
+            assert_eq!(parse_float(text.as_bytes()), Some(number), "{text}");
+        }
+        assert_eq!(parse_float(b"-inf"), Some(f64::NEG_INFINITY));
+        for text in ["", " 1", "1 ", "nan", "NaN", "-nan", "abc", "1e400", "-1e400", "1,5", "1.5x", "."] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_float(&[b'1'; MAX_FLOAT_BYTES]), None);
+    }
+
+    #[test]
+    fn floats_are_written_without_exponent() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (5000.0, "5000"),
+            (10.6, "10.6"),
+            (-1.25, "-1.25"),
+            (1e21, "1000000000000000000000"),
+            (1e-17, "0.00000000000000001"),
+            (1e-18, "0"),
+            (-1e-20, "0"),
+            (0.1, "0.1"),
+            (1.0 / 3.0, "0.3333333333333333"),
+        ] {
+            assert_eq!(format_float(number), text.as_bytes(), "{number:e}");
+        }
+    }
+
+    #[test]
+    fn sums_of_floats_read_as_a_person_adds() {
+        for (current, by, text) in [
+            ("10.5", 0.1, "10.6"),
+            ("5.0e3", 2.0e2, "5200"),
+            ("5.0e3", 0.0, "5000"),
+            ("3.0", 1.1, "4.1"),
+            ("0.1", 0.2, "0.3"),
+            ("1", -0.9, "0.1"),
+            ("0.3", -0.3, "0"),
+            ("10.50", -5.0, "5.5"),
+            ("1e20", 1.0, "100000000000000000000"),
+            ("-0.001", 0.0005, "-0.0005"),
+        ] {
+            assert_eq!(add_float(Some(current.as_bytes()), by).unwrap(), text.as_bytes(), "{current} + {by}");
+        }
+        assert_eq!(add_float(None, 1.5).unwrap(), b"1.5");
+    }
+
+    #[test]
+    fn sums_refuse_to_overflow() {
+        assert_eq!(add_int(Some(b"9223372036854775807"), 1), Err(Error::Overflow));
+        assert_eq!(add_int(Some(b"-9223372036854775808"), -1), Err(Error::Overflow));
+        assert_eq!(add_int(None, i64::MIN), Ok(i64::MIN));
+        assert_eq!(add_int(Some(b"ten"), 1), Err(Error::NotAnInteger));
+        assert_eq!(add_float(Some(b"1e308"), 1e308), Err(Error::Overflow));
+        assert_eq!(add_float(Some(b"inf"), 1.0), Err(Error::Overflow));
+        assert_eq!(add_float(Some(b"1"), f64::NAN), Err(Error::Overflow));
+        assert_eq!(add_float(Some(b"ten"), 1.0), Err(Error::NotAFloat));
+        assert_eq!(checked_add(ValueRef::Int(i64::MAX), ValueRef::Int(1)), None);
+        assert_eq!(checked_add(ValueRef::Float(f64::MAX), ValueRef::Float(f64::MAX)), None);
+        assert_eq!(checked_add(ValueRef::Int(2), ValueRef::Int(-3)), Some(Value::Int(-1)));
+        assert_eq!(checked_add(ValueRef::Float(0.5), ValueRef::Float(0.25)), Some(Value::Float(0.75)));
+        assert_eq!(checked_add(ValueRef::Int(2), ValueRef::Float(1.0)), None);
+        assert_eq!(checked_add(ValueRef::Bytes(b"1"), ValueRef::Int(1)), None);
+    }
+}
