@@ -1,8 +1,8 @@
 //! A crash-safe store in shared memory: typed tables, counters and a key-value space for pre-forked workers.
 
+pub mod backend;
 pub mod config;
 pub mod protocol;
-pub mod backend;
 pub mod store;
 
 pub use store::{Column, Counter, Error, Result, Row, Store, Table, Value};

@@ -59,13 +59,10 @@ mod tests {
 
     #[test]
     fn encodes_every_remainder() {
-        assert_eq!(["", "AA==", "AAE=", "AAEC", "+/+//w=="].map(str::to_owned), [
-            text(&[]),
-            text(&[0]),
-            text(&[0, 1]),
-            text(&[0, 1, 2]),
-            text(&[0xfb, 0xff, 0xbf, 0xff])
-        ]);
+        assert_eq!(
+            ["", "AA==", "AAE=", "AAEC", "+/+//w=="].map(str::to_owned),
+            [text(&[]), text(&[0]), text(&[0, 1]), text(&[0, 1, 2]), text(&[0xfb, 0xff, 0xbf, 0xff])]
+        );
     }
 
     #[test]

@@ -103,7 +103,8 @@ mod tests {
         for host in ["store.example", "STORE.example:80", "other:81"] {
             assert!(known(host, &config), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1:80:80", "other"] {
+        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1:80:80", "other"]
+        {
             assert!(!known(host, &config), "{host}");
         }
         for host in ["[::1", "::1", "localhost:80@evil", "store.example.", "[127.0.0.1]"] {
@@ -119,7 +120,8 @@ mod tests {
             check_sender(&head, &config).is_ok()
         };
         assert!(allowed("http://localhost:8080") && allowed("https://app.example"));
-        for origin in ["null", "", "http://localhost:3000", "http://app.example", "https://app.example.evil", "file://"] {
+        for origin in ["null", "", "http://localhost:3000", "http://app.example", "https://app.example.evil", "file://"]
+        {
             assert!(!allowed(origin), "{origin}");
         }
     }

@@ -518,7 +518,9 @@ mod tests {
         assert_eq!(cell(2, r#"{"v":{"base64":"/w=="}}"#).expect("bytes"), Value::Bytes(vec![255]));
         assert_eq!(cell(2, r#"{"v":"\u00e9"}"#).expect("text"), Value::from("é"));
         for (index, body) in [(0, r#"{"v":"1"}"#), (0, r#"{"v":1.5}"#), (1, r#"{"v":"1"}"#), (2, r#"{"v":1}"#)] {
-            assert!(matches!(cell(index, body), Err(super::super::error::Failure::Refused(r)) if r.code == "wrong_type"));
+            assert!(
+                matches!(cell(index, body), Err(super::super::error::Failure::Refused(r)) if r.code == "wrong_type")
+            );
         }
         assert!(cell(2, r#"{"v":{"base64":"/w==","x":1}}"#).is_err());
         assert!(cell(2, r#"{"v":{"base64":"!"}}"#).is_err());

@@ -31,11 +31,10 @@ pub(super) fn stats(call: &Call<'_>) -> Result<Response, Failure> {
     json::push_text(members.name("version"), env!("CARGO_PKG_VERSION"));
     json::push_count(members.name("worker"), call.context.worker as u64);
     push_counts(members.name("memory"), &[("bytes", bytes), ("used", used)]);
-    push_counts(members.name("tables"), &[
-        ("count", holdings.tables),
-        ("rows", holdings.rows),
-        ("capacity", holdings.capacity),
-    ]);
+    push_counts(
+        members.name("tables"),
+        &[("count", holdings.tables), ("rows", holdings.rows), ("capacity", holdings.capacity)],
+    );
     push_counts(members.name("counters"), &[("count", holdings.counters)]);
     push_counts(members.name("keys"), &[("count", holdings.keys), ("expiring", holdings.expiring)]);
     json::push_count(members.name("recoveries"), statistics.recoveries());

@@ -83,9 +83,7 @@ impl<'a> Query<'a> {
 fn decoded(value: &str) -> Result<Cow<'_, str>, Refusal> {
     match percent_decode(value)? {
         Cow::Borrowed(_) => Ok(Cow::Borrowed(value)),
-        Cow::Owned(bytes) => {
-            String::from_utf8(bytes).map(Cow::Owned).map_err(|_| bad("the query string is not UTF-8"))
-        }
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| bad("the query string is not UTF-8")),
     }
 }
 
@@ -108,8 +106,23 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in [
-            "ttl=0", "ttl=-1", "ttl=x", "ttl=nan", "ttl=inf", "ttl=1e300", "ttl", "if=maybe", "cursor=x", "cursor=-1",
-            "count=0", "count=-1", "ints=hex", "field=%f", "field=%ff", "tll=5", "ttl=5&ttl=5",
+            "ttl=0",
+            "ttl=-1",
+            "ttl=x",
+            "ttl=nan",
+            "ttl=inf",
+            "ttl=1e300",
+            "ttl",
+            "if=maybe",
+            "cursor=x",
+            "cursor=-1",
+            "count=0",
+            "count=-1",
+            "ints=hex",
+            "field=%f",
+            "field=%ff",
+            "tll=5",
+            "ttl=5&ttl=5",
         ] {
             assert_eq!(Query::parse(text, ALL).expect_err(text).status, 400, "{text}");
         }
