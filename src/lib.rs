@@ -1,6 +1,7 @@
 //! A crash-safe store in shared memory: typed tables, counters and a key-value space for pre-forked workers.
 
 pub mod backend;
+pub mod command;
 pub mod config;
 pub mod protocol;
 pub mod store;

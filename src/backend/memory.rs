@@ -212,3 +212,63 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn system_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{
+        Store, row,
+        store::{Condition, Expiry, SetOptions, Stat, Ttl},
+    };
+
+    thread_local! { static NOW_MS: Cell<u64> = const { Cell::new(1000) } }
+
+    fn store_at_1000() -> Store {
+        NOW_MS.set(1000);
+        Store::on(Arc::new(MemoryStore::with_clock(Limits::default(), || NOW_MS.get())))
+    }
+
+    #[test]
+    fn a_row_lives_up_to_the_millisecond_of_its_expiry() {
+        let store = store_at_1000();
+        let table = store.make("t", 2, &[crate::Column::int("n")]).unwrap();
+        table.write(b"a", &[], Expiry::At(1500), Condition::Always).unwrap();
+        NOW_MS.set(1499);
+        assert_eq!((table.ttl(b"a"), table.update("a", &row! { n: 1 })), (Ok(Ttl::At(1500)), Ok(true)));
+        NOW_MS.set(1500);
+        assert_eq!((table.count(), table.get("a"), table.count()), (Ok(1), Ok(None), Ok(0)));
+    }
+
+    #[test]
+    fn a_key_lives_up_to_the_millisecond_of_its_expiry() {
+        let (store, options) = (store_at_1000(), SetOptions { expiry: Expiry::At(1500), ..SetOptions::default() });
+        store.kv().set(0, b"a", b"1", options).unwrap();
+        NOW_MS.set(1499);
+        assert_eq!(store.kv().incr(0, b"a", 1), Ok(2));
+        NOW_MS.set(1500);
+        assert_eq!((store.kv().incr(0, b"a", 1), store.kv().ttl(0, b"a")), (Ok(1), Ok(Ttl::Never)));
+    }
+
+    #[test]
+    fn expired_rows_and_keys_count_until_they_are_freed() {
+        let (store, options) = (store_at_1000(), SetOptions { expiry: Expiry::At(1500), ..SetOptions::default() });
+        let table = store.make("t", 2, &[crate::Column::int("n")]).unwrap();
+        table.write(b"a", &[], Expiry::At(1500), Condition::Always).unwrap();
+        store.kv().set(7, b"a", b"1", options).unwrap();
+        NOW_MS.set(2000);
+        assert_eq!((table.count(), store.kv().len(7), store.kv().expiring(7)), (Ok(1), Ok(1), Ok(1)));
+        assert_eq!((store.sweep(), store.sweep()), (2, 0));
+        assert_eq!((table.count(), store.kv().len(7), store.statistics().sum(Stat::Expired)), (Ok(0), Ok(0), 2));
+    }
+
+    #[test]
+    fn memory_counts_tables_and_values() {
+        let store = store_at_1000();
+        assert_eq!(store.memory(), (256 << 20, 0));
+        store.kv().set(0, b"key", b"value", SetOptions::default()).unwrap();
+        let table = store.make("t", 2, &[crate::Column::int("n")]).unwrap();
+        assert_eq!(store.memory().1, 8 + table.info().unwrap().bytes);
+    }
+}

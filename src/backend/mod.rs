@@ -2,4 +2,9 @@
 
 pub mod memory;
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;
+
 pub use memory::{Limits, MemoryStore};

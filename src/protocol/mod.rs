@@ -1,3 +1,4 @@
-//! What clients speak: bytes to requests and replies to bytes, without any I/O.
+//! Bytes to requests and replies to bytes: pure functions, incremental and bounded, without I/O.
 
 pub mod http;
+pub mod resp;

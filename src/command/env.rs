@@ -1,0 +1,93 @@
+//! What a command is executed in: the store, the settings, the clock, and what a worker keeps between requests.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use super::{
+    Clients, Settings,
+    refusal::{Answer, Refusal},
+};
+use crate::{
+    config::Config,
+    store::{Error, Result, Store, Table},
+};
+
+/// The surroundings of one batch of requests; cheap to build.
+#[derive(Clone, Copy)]
+pub struct Env<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// The settings the server was started with.
+    pub config: &'a Config,
+    /// The time, in milliseconds of the Unix clock.
+    pub now_ms: u64,
+    /// Index of this worker.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// What this worker keeps between requests.
+    pub state: &'a WorkerState,
+}
+
+/// What a worker keeps between requests: the client registry, the settings of CONFIG SET, and handles of tables.
+pub struct WorkerState {
+    /// The registry of clients.
+    pub clients: Clients,
+    /// The settings that can change while the server runs.
+    pub settings: Settings,
+    /// Identifies this run of the server, 40 hexadecimal digits.
+    pub run_id: String,
+    /// When the worker started, in milliseconds of the Unix clock.
+    pub started_ms: u64,
+    tables: RefCell<HashMap<String, Table>>,
+}
+
+/// Handles that are kept; a client that names more tables than that makes the worker start anew.
+const MAX_HANDLES: usize = 4096;
+
+impl WorkerState {
+    /// Opens what is shared, and removes the clients that an earlier process of this worker left in the registry.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: the segment has no room for the hidden tables, or a stopped process holds what is needed.
+    pub fn open(store: &Store, config: &Config, worker: usize, now_ms: u64) -> Result<Self> {
+        let clients = Clients::open(store, worker)?;
+        clients.purge()?;
+        let settings = Settings::open(store, config)?;
+        let run_id = settings.run_id()?;
+        Ok(Self { clients, settings, run_id, started_ms: now_ms, tables: RefCell::default() })
+    }
+
+    /// Runs `with` on the table called `name`, through a handle from an earlier request if there is one.
+    ///
+    /// A kept handle may be of a table that was dropped since, by any worker, and perhaps made again. It then answers
+    /// `TableNotFound`, and `with` runs once more on the table that has the name now.
+    pub(crate) fn table<T>(&self, store: &Store, name: &[u8], mut with: impl FnMut(&Table) -> Answer<T>) -> Answer<T> {
+        let name = std::str::from_utf8(name).map_err(|_| unknown(name))?;
+        let kept = self.tables.borrow().get(name).cloned();
+        if let Some(table) = kept {
+            match with(&table) {
+                Err(Refusal::Store(Error::TableNotFound(_))) => self.forget(name),
+                other => return other,
+            }
+        }
+        let table = store.table(name)?;
+        let mut tables = self.tables.borrow_mut();
+        if tables.len() >= MAX_HANDLES {
+            tables.clear();
+        }
+        tables.insert(name.to_owned(), table.clone());
+        drop(tables);
+        with(&table)
+    }
+
+    /// Forgets the handle of a table.
+    pub(crate) fn forget(&self, name: &str) {
+        self.tables.borrow_mut().remove(name);
+    }
+}
+
+/// The error for a name that no table can have.
+fn unknown(name: &[u8]) -> Error {
+    Error::TableNotFound(String::from_utf8_lossy(name).into_owned())
+}

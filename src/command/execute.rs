@@ -1,0 +1,123 @@
+//! From a request to its reply: look the command up, check who asks and how, run it, count it.
+
+use std::borrow::Cow;
+
+use super::{
+    Args, Env, Reply, Session,
+    call::Call,
+    refusal::{Answer, Refusal},
+    table::{self, Command},
+};
+use crate::store::{Error, Stat};
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was carried out or refused; this is the answer.
+    Done(Reply),
+    /// A stopped process holds what it needs. Execute it again later, with the same session and
+    /// before any other request of this client; to give up instead, answer with [`busy`].
+    Wait,
+}
+
+/// Bytes of a request that an error message quotes.
+const QUOTED_BYTES: usize = 128;
+
+/// Carries out one request.
+///
+/// Cost: one lookup of the name, then that of the command; a command never waits longer than the store's patience.
+pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome {
+    if args.is_empty() {
+        return Outcome::Done(Reply::Nothing);
+    }
+    session.touch(env.now_ms);
+    match run(args, session, env) {
+        Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
+        Ok(reply) => {
+            finish(session, env);
+            Outcome::Done(reply)
+        }
+        Err(refusal) => {
+            env.store.statistics().add(Stat::Errors, 1);
+            finish(session, env);
+            Outcome::Done(Reply::Error(refusal.text()))
+        }
+    }
+}
+
+/// The answer to a request that has waited too long; it will not be executed again.
+pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
+    let progress = std::mem::take(&mut session.progress);
+    let statistics = env.store.statistics();
+    statistics.add(Stat::Busy, 1);
+    statistics.add(Stat::Errors, 1);
+    finish(session, env);
+    if progress.done == 0 {
+        return Reply::error(format!("BUSY {}", Error::Busy));
+    }
+    Reply::error(format!(
+        "BUSY a stopped process holds what this request needs; its first {} keys were done, try again",
+        progress.done
+    ))
+}
+
+/// Counts the command and tells the other workers what changed about the client.
+fn finish(session: &mut Session, env: &Env<'_>) {
+    session.commands += 1;
+    env.store.statistics().add(Stat::Commands, 1);
+    if std::mem::take(&mut session.dirty) {
+        env.state.clients.update(session);
+    }
+}
+
+fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
+    let Some(command) = table::lookup(args.get(0)) else { return unknown(args, session) };
+    let command = resolve(command, args)?;
+    if !session.authenticated && !command.needs_no_auth() {
+        return Err("NOAUTH Authentication required.".into());
+    }
+    session.last_command = command.full_name;
+    (command.handler)(&mut Call { args: *args, session, env })
+}
+
+/// The command itself or the subcommand that is meant, with the right number of arguments.
+fn resolve(command: &'static Command, args: &Args<'_>) -> Answer<&'static Command> {
+    let command = match args.len() {
+        2.. if !command.subcommands.is_empty() => {
+            command.subcommand(args.get(1)).ok_or_else(|| unknown_subcommand(command, args.get(1)))?
+        }
+        _ => command,
+    };
+    if command.takes(args.len()) {
+        return Ok(command);
+    }
+    Err(format!("ERR wrong number of arguments for '{}' command", command.full_name).into())
+}
+
+fn unknown_subcommand(command: &Command, name: &[u8]) -> Refusal {
+    let shown = quote(name, QUOTED_BYTES);
+    format!("ERR unknown subcommand '{shown}'. Try {} HELP.", command.name.to_ascii_uppercase()).into()
+}
+
+fn unknown(args: &Args<'_>, session: &mut Session) -> Answer {
+    // A web page made a browser send this: whatever stands in the lines that follow must not be executed.
+    if args.is(0, "post") || args.is(0, "host:") {
+        session.close_after_reply = true;
+        return Ok(Reply::Nothing);
+    }
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", quote(args.get(0), QUOTED_BYTES));
+    let head = text.len();
+    for arg in args.from(1) {
+        let used = text.len() - head;
+        if used >= QUOTED_BYTES {
+            break;
+        }
+        text.push_str(&format!("'{}' ", quote(arg, QUOTED_BYTES - used)));
+    }
+    Err(text.into())
+}
+
+/// The first bytes of an argument, for a message.
+fn quote(arg: &[u8], max: usize) -> Cow<'_, str> {
+    String::from_utf8_lossy(&arg[..arg.len().min(max)])
+}

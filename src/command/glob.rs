@@ -1,0 +1,129 @@
+//! Patterns of KEYS, SCAN and CONFIG GET: `*`, `?`, `[a-c]`, `[^a]`, and `\` before a character that means itself.
+//!
+//! Only the last `*` seen is ever gone back to, so the cost is at most pattern times text, whatever the pattern.
+
+/// Whether the whole of `text` matches `pattern`.
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    search(pattern, text, false)
+}
+
+/// As [`matches`], upper and lower case being the same.
+pub(crate) fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
+    search(pattern, text, true)
+}
+
+fn search(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Behind the last star, and the text that the star has not swallowed yet.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        if pattern.get(p) == Some(&b'*') {
+            p += 1;
+            retry = Some((p, t));
+            continue;
+        }
+        let step = match (p < pattern.len(), text.get(t)) {
+            (false, None) => return true,
+            (true, Some(&byte)) => one(&pattern[p..], byte, any_case),
+            _ => None,
+        };
+        if let Some(taken) = step {
+            p += taken;
+            t += 1;
+            continue;
+        }
+        match retry {
+            Some((behind, from)) if from < text.len() => {
+                retry = Some((behind, from + 1));
+                (p, t) = (behind, from + 1);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How much of the pattern's front matches `byte`; `None` if it does not match.
+fn one(pattern: &[u8], byte: u8, any_case: bool) -> Option<usize> {
+    let same = |a: u8, b: u8| if any_case { a.eq_ignore_ascii_case(&b) } else { a == b };
+    match pattern {
+        [b'?', ..] => Some(1),
+        [b'[', class @ ..] => {
+            let (inside, len) = in_class(class, byte, any_case);
+            inside.then_some(1 + len)
+        }
+        [b'\\', literal, ..] => same(*literal, byte).then_some(2),
+        [literal, ..] => same(*literal, byte).then_some(1),
+        [] => None,
+    }
+}
+
+/// Whether `byte` is in the class, and the length of the class up to its closing bracket; one that is not closed goes to the end.
+fn in_class(class: &[u8], byte: u8, any_case: bool) -> (bool, usize) {
+    let fold = |b: u8| if any_case { b.to_ascii_lowercase() } else { b };
+    let negated = class.first() == Some(&b'^');
+    let mut at = usize::from(negated);
+    let mut found = false;
+    loop {
+        match &class[at.min(class.len())..] {
+            [] => return (found != negated, class.len()),
+            [b']', ..] => return (found != negated, at + 1),
+            [b'\\', literal, ..] => {
+                found |= fold(*literal) == fold(byte);
+                at += 2;
+            }
+            [from, b'-', to, ..] => {
+                let (low, high) = (fold(*from).min(fold(*to)), fold(*from).max(fold(*to)));
+                found |= (low..=high).contains(&fold(byte));
+                at += 3;
+            }
+            [literal, ..] => {
+                found |= fold(*literal) == fold(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_the_field() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("h?llo", "hello", true),
+            ("h?llo", "hllo", false),
+            ("h*llo", "heeeello", true),
+            ("h[ae]llo", "hallo", true),
+            ("h[ae]llo", "hillo", false),
+            ("h[^e]llo", "hallo", true),
+            ("h[^e]llo", "hello", false),
+            ("h[a-b]llo", "hbllo", true),
+            ("h[b-a]llo", "hallo", true),
+            ("h\\*llo", "h*llo", true),
+            ("h\\*llo", "hxllo", false),
+            ("[\\]]", "]", true),
+            ("a[", "a", false),
+            ("a*b*c", "axxbxxbc", true),
+            ("a*b*c", "axxbxxb", false),
+            ("foo*", "foobar", true),
+            ("*bar", "foobar", true),
+            ("f**r", "foobar", true),
+            ("\\", "\\", true),
+            ("[abc", "b", true),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+        assert!(matches_any_case(b"MAX*", b"maxclients"));
+        assert!(!matches(b"MAX*", b"maxclients"));
+    }
+
+    #[test]
+    fn many_stars_take_no_longer() {
+        assert!(!matches("a*".repeat(200).as_bytes(), "a".repeat(199).as_bytes()));
+        assert!(!matches(format!("{}b", "a*".repeat(1000)).as_bytes(), "a".repeat(50_000).as_bytes()));
+    }
+}

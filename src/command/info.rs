@@ -1,0 +1,215 @@
+//! The text of INFO: what the server is and does, in sections of `name:value` lines.
+//!
+//! Figures are sums over all workers unless their name says otherwise. Tools know the names from Redis; the
+//! section `Workers`, with one line for each worker, is ours.
+
+use std::fmt::Write as _;
+
+use super::{Env, server::REDIS_VERSION};
+use crate::store::{Result, Stat, limits::DATABASES};
+
+/// Writes a section's lines.
+type Section = fn(&mut String, &Env<'_>) -> Result<()>;
+
+/// Every section with its heading, whether it is shown when none is asked for, and what writes its lines.
+const SECTIONS: &[(&str, bool, Section)] = &[
+    ("Server", true, server),
+    ("Clients", true, clients),
+    ("Memory", true, memory),
+    ("Persistence", true, persistence),
+    ("Stats", true, stats),
+    ("Replication", true, replication),
+    ("CPU", true, cpu),
+    ("Modules", true, empty),
+    ("Commandstats", false, empty),
+    ("Errorstats", true, errorstats),
+    ("Latencystats", false, empty),
+    ("Cluster", true, cluster),
+    ("Keyspace", true, keyspace),
+    ("Workers", true, workers),
+];
+
+/// The sections that are named, in lower case; none, `default`: the usual ones; `all`, `everything`: all.
+pub(crate) fn text(env: &Env<'_>, wanted: &[String]) -> Result<String> {
+    let asked = |name: &str| wanted.iter().any(|section| section == name);
+    let usual = wanted.is_empty() || asked("default");
+    let all = asked("all") || asked("everything");
+    let mut text = String::with_capacity(4096);
+    for (heading, is_usual, write) in SECTIONS {
+        if !(all || (usual && *is_usual) || asked(&heading.to_ascii_lowercase())) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let _ = write!(text, "# {heading}\r\n");
+        write(&mut text, env)?;
+    }
+    Ok(text)
+}
+
+/// Writes one line; writing to a string cannot fail.
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "{name}:{value}\r\n");
+}
+
+/// When the first of the workers that serve now was started, in Unix seconds.
+fn started_at(env: &Env<'_>) -> u64 {
+    let statistics = env.store.statistics();
+    let starts = (0..statistics.workers()).map(|index| statistics.worker(index, Stat::StartedAt));
+    starts.filter(|&at| at > 0).min().unwrap_or(env.state.started_ms / 1000)
+}
+
+fn server(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let uptime = (env.now_ms / 1000).saturating_sub(started_at(env));
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "redis_mode", "standalone");
+    line(text, "store_master_version", env!("CARGO_PKG_VERSION"));
+    line(text, "os", format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    line(text, "arch_bits", usize::BITS);
+    line(text, "process_id", std::os::unix::process::parent_id());
+    line(text, "worker_process_id", std::process::id());
+    line(text, "run_id", &env.state.run_id);
+    line(text, "tcp_port", env.config.resp.map_or(0, |addr| addr.port()));
+    line(text, "server_time_usec", env.now_ms * 1000);
+    line(text, "uptime_in_seconds", uptime);
+    line(text, "uptime_in_days", uptime / 86_400);
+    line(text, "worker", env.worker);
+    line(text, "workers", env.workers);
+    Ok(())
+}
+
+fn clients(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let statistics = env.store.statistics();
+    line(text, "connected_clients", statistics.sum(Stat::Clients));
+    line(text, "maxclients", env.state.settings.max_clients());
+    line(text, "blocked_clients", 0);
+    line(text, "tracking_clients", 0);
+    Ok(())
+}
+
+fn memory(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let (bytes, used) = env.store.memory();
+    line(text, "used_memory", used);
+    line(text, "used_memory_human", human(used));
+    line(text, "used_memory_peak", used);
+    line(text, "used_memory_peak_human", human(used));
+    line(text, "used_memory_rss", bytes);
+    line(text, "used_memory_rss_human", human(bytes));
+    line(text, "maxmemory", bytes);
+    line(text, "maxmemory_human", human(bytes));
+    line(text, "maxmemory_policy", "noeviction");
+    line(text, "mem_fragmentation_ratio", "1.00");
+    line(text, "mem_allocator", "segment");
+    Ok(())
+}
+
+/// A size as people read it: `1.50M`.
+fn human(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "K", "M"] {
+        if value < 1024.0 {
+            return format!("{value:.2}{unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2}G")
+}
+
+fn persistence(text: &mut String, _: &Env<'_>) -> Result<()> {
+    line(text, "loading", 0);
+    line(text, "rdb_changes_since_last_save", 0);
+    line(text, "rdb_bgsave_in_progress", 0);
+    line(text, "aof_enabled", 0);
+    Ok(())
+}
+
+fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let sum = |stat| env.store.statistics().sum(stat);
+    line(text, "total_connections_received", sum(Stat::Connections));
+    line(text, "total_commands_processed", sum(Stat::Commands));
+    line(text, "total_net_input_bytes", sum(Stat::BytesIn));
+    line(text, "total_net_output_bytes", sum(Stat::BytesOut));
+    line(text, "rejected_connections", sum(Stat::Rejected));
+    line(text, "expired_keys", sum(Stat::Expired));
+    line(text, "evicted_keys", 0);
+    line(text, "keyspace_hits", sum(Stat::Hits));
+    line(text, "keyspace_misses", sum(Stat::Misses));
+    line(text, "pubsub_channels", 0);
+    line(text, "pubsub_patterns", 0);
+    line(text, "total_error_replies", sum(Stat::Errors));
+    line(text, "total_reads_processed", sum(Stat::Reads));
+    line(text, "total_writes_processed", sum(Stat::Writes));
+    line(text, "total_http_requests", sum(Stat::HttpRequests));
+    line(text, "acl_access_denied_auth", sum(Stat::AuthFailures));
+    line(text, "client_output_buffer_limit_disconnections", sum(Stat::OutputClosed));
+    line(text, "idle_timeout_disconnections", sum(Stat::IdleClosed));
+    line(text, "protocol_errors", sum(Stat::ProtocolErrors));
+    line(text, "parked_requests", sum(Stat::Parked));
+    line(text, "busy_replies", sum(Stat::Busy));
+    line(text, "worker_starts", sum(Stat::Starts));
+    line(text, "recoveries", env.store.statistics().recoveries());
+    Ok(())
+}
+
+fn replication(text: &mut String, _: &Env<'_>) -> Result<()> {
+    line(text, "role", "master");
+    line(text, "connected_slaves", 0);
+    line(text, "master_repl_offset", 0);
+    Ok(())
+}
+
+/// The processor time of the worker that answers.
+fn cpu(text: &mut String, _: &Env<'_>) -> Result<()> {
+    use nix::sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike as _,
+    };
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Ok(()) };
+    let seconds = |time: nix::sys::time::TimeVal| time.num_microseconds() as f64 / 1e6;
+    line(text, "used_cpu_sys", format_args!("{:.6}", seconds(usage.system_time())));
+    line(text, "used_cpu_user", format_args!("{:.6}", seconds(usage.user_time())));
+    Ok(())
+}
+
+fn empty(_: &mut String, _: &Env<'_>) -> Result<()> {
+    Ok(())
+}
+
+fn errorstats(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let statistics = env.store.statistics();
+    for (prefix, stat) in [("BUSY", Stat::Busy), ("WRONGPASS", Stat::AuthFailures)] {
+        let count = statistics.sum(stat);
+        if count > 0 {
+            line(text, &format!("errorstat_{prefix}"), format_args!("count={count}"));
+        }
+    }
+    Ok(())
+}
+
+fn cluster(text: &mut String, _: &Env<'_>) -> Result<()> {
+    line(text, "cluster_enabled", 0);
+    Ok(())
+}
+
+fn keyspace(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let kv = env.store.kv();
+    for db in 0..DATABASES as u8 {
+        let keys = kv.len(db)?;
+        if keys > 0 {
+            let expires = kv.expiring(db)?;
+            line(text, &format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        }
+    }
+    Ok(())
+}
+
+fn workers(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let statistics = env.store.statistics();
+    for index in 0..statistics.workers() {
+        let cells: Vec<String> =
+            Stat::ALL.iter().map(|&stat| format!("{}={}", stat.name(), statistics.worker(index, stat))).collect();
+        line(text, &format!("worker{index}"), cells.join(","));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Commands about the server: INFO, CONFIG, TIME, STATS.
+
+use super::{
+    Reply,
+    call::Call,
+    info,
+    introspect::help,
+    refusal::{Answer, refuse},
+    settings::Unsettable,
+    table::{ADMIN, Command, PLAIN, PLAIN_FAST},
+};
+use crate::store::Stat;
+
+/// The Redis version whose commands and replies we follow; clients choose their behaviour by it.
+pub(crate) const REDIS_VERSION: &str = "7.2.4";
+/// What HELLO calls the server; clients choose their behaviour by it.
+pub(crate) const SERVER_NAME: &str = "redis";
+
+pub(crate) const COMMANDS: &[Command] = &[
+    command("info", -1, information).flags(PLAIN).docs(
+        "1.0.0",
+        "[section...]",
+        "Describes the server, all workers together and each alone.",
+    ),
+    command("time", 1, time).flags(PLAIN_FAST).docs("2.6.0", "", "Returns the Unix time in seconds and microseconds."),
+    command("stats", 1, stats).flags(PLAIN).docs(
+        "0.1.0",
+        "",
+        "Returns what the workers counted, all together and each alone.",
+    ),
+    command("config", -2, config_help).docs("2.0.0", "", "Commands about settings.").subcommands(CONFIG),
+];
+
+const CONFIG: &[Command] = &[
+    sub("config|get", -3, config_get).docs("2.0.0", "parameter...", "Returns the settings whose names match."),
+    sub("config|help", 2, config_help).docs("5.0.0", "", "Lists the subcommands."),
+    sub("config|resetstat", 2, config_resetstat).docs("2.0.0", "", "Is accepted; the counts go on."),
+    sub("config|rewrite", 2, config_rewrite).docs("2.8.0", "", "Is refused: there is no file to rewrite."),
+    sub("config|set", -4, config_set).docs("2.0.0", "(parameter value)...", "Changes settings for all workers."),
+];
+
+const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+    Command::new(name, arity, handler).group("server").flags(ADMIN)
+}
+
+const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+    Command::sub(full_name, arity, handler).group("server").flags(ADMIN)
+}
+
+fn information(call: &mut Call<'_, '_>) -> Answer {
+    let sections: Vec<String> = (1..call.args.len()).map(|at| call.text(at).to_ascii_lowercase()).collect();
+    Ok(Reply::Verbatim(info::text(call.env, &sections)?))
+}
+
+fn time(call: &mut Call<'_, '_>) -> Answer {
+    let (seconds, micros) = (call.env.now_ms / 1000, call.env.now_ms % 1000 * 1000);
+    Ok(Reply::Array(vec![Reply::Bulk(seconds.to_string().into_bytes()), Reply::Bulk(micros.to_string().into_bytes())]))
+}
+
+fn stats(call: &mut Call<'_, '_>) -> Answer {
+    let statistics = call.env.store.statistics();
+    let (bytes, used) = call.env.store.memory();
+    let count = |n: u64| Reply::Int(i64::try_from(n).unwrap_or(i64::MAX));
+    let cells = |of: &dyn Fn(Stat) -> u64| {
+        Reply::Map(Stat::ALL.iter().map(|&stat| (Reply::Text(stat.name()), count(of(stat)))).collect())
+    };
+    let workers = (0..statistics.workers()).map(|index| cells(&|stat| statistics.worker(index, stat))).collect();
+    Ok(Reply::Map(vec![
+        (Reply::Text("worker"), Reply::Int(call.env.worker as i64)),
+        (Reply::Text("memory_bytes"), count(bytes)),
+        (Reply::Text("memory_used_bytes"), count(used)),
+        (Reply::Text("recoveries"), count(statistics.recoveries())),
+        (Reply::Text("total"), cells(&|stat| statistics.sum(stat))),
+        (Reply::Text("workers"), Reply::Array(workers)),
+    ]))
+}
+
+fn config_help(call: &mut Call<'_, '_>) -> Answer {
+    Ok(help(call, "CONFIG", CONFIG))
+}
+
+fn config_get(call: &mut Call<'_, '_>) -> Answer {
+    call.env.state.settings.refresh()?;
+    let shown = call.env.state.settings.matching(call.args.from(2));
+    Ok(Reply::Map(
+        shown.into_iter().map(|(name, value)| (Reply::Text(name), Reply::Bulk(value.into_bytes()))).collect(),
+    ))
+}
+
+/// Changes several settings, or none.
+fn config_set(call: &mut Call<'_, '_>) -> Answer {
+    if !call.args.len().is_multiple_of(2) {
+        return refuse("ERR wrong number of arguments for 'config|set' command");
+    }
+    let settings = &call.env.state.settings;
+    let mut changes: Vec<(String, String)> = Vec::new();
+    for at in (2..call.args.len()).step_by(2) {
+        let (name, value) = (call.text(at).to_ascii_lowercase(), call.text(at + 1));
+        if !settings.knows(&name) {
+            let name = call.text(at);
+            return refuse(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
+        }
+        if changes.iter().any(|(other, _)| *other == name) {
+            return refuse(config_error(&name, "duplicate parameter"));
+        }
+        changes.push((name, value));
+    }
+    match settings.set(&changes)? {
+        Ok(()) => Ok(Reply::OK),
+        Err((name, Unsettable::Immutable)) => refuse(config_error(&name, "can't set immutable config")),
+        Err((name, Unsettable::Value(why))) => refuse(config_error(&name, &why)),
+    }
+}
+
+fn config_error(name: &str, why: &str) -> String {
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+}
+
+fn config_resetstat(_: &mut Call<'_, '_>) -> Answer {
+    Ok(Reply::OK)
+}
+
+fn config_rewrite(_: &mut Call<'_, '_>) -> Answer {
+    refuse("ERR The server is running without a config file")
+}
+
+#[cfg(test)]
+mod tests;

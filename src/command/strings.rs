@@ -1,0 +1,342 @@
+//! Commands on the values of the key-value space.
+
+use super::{
+    Reply,
+    call::Call,
+    expiry::{self, Clock},
+    parse_float,
+    refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
+    table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
+};
+use crate::store::{Condition, Expiry, SetOptions, SetOutcome};
+
+pub(crate) const COMMANDS: &[Command] = &[
+    command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
+    command("set", -3, set).flags(WRITE).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        "Sets the value of a key, and its expiry.",
+    ),
+    command("setnx", 3, setnx).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key value",
+        "Sets the value of a key that does not exist.",
+    ),
+    command("setex", 4, setex).flags(WRITE).keys(1, 1, 1).docs(
+        "2.0.0",
+        "key seconds value",
+        "Sets the value of a key and its expiry in seconds.",
+    ),
+    command("psetex", 4, psetex).flags(WRITE).keys(1, 1, 1).docs(
+        "2.6.0",
+        "key milliseconds value",
+        "Sets the value of a key and its expiry in milliseconds.",
+    ),
+    command("getset", 3, getset).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key value",
+        "Sets the value of a key and returns the one before.",
+    ),
+    command("getdel", 2, getdel).flags(DELETE_FAST).keys(1, 1, 1).docs(
+        "6.2.0",
+        "key",
+        "Returns the value of a key and deletes it.",
+    ),
+    command("getex", -2, getex).flags(DELETE_FAST).keys(1, 1, 1).docs(
+        "6.2.0",
+        "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+        "Returns the value of a key and changes its expiry.",
+    ),
+    command("getrange", 4, getrange).flags(READ).keys(1, 1, 1).docs(
+        "2.4.0",
+        "key start end",
+        "Returns a part of the value of a key.",
+    ),
+    command("substr", 4, getrange).flags(READ).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key start end",
+        "Returns a part of the value of a key.",
+    ),
+    command("strlen", 2, strlen).flags(READ_FAST).keys(1, 1, 1).docs(
+        "2.2.0",
+        "key",
+        "Returns the length of the value of a key.",
+    ),
+    command("append", 3, append).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "2.0.0",
+        "key value",
+        "Appends to the value of a key.",
+    ),
+    command("incr", 2, incr).flags(WRITE_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Adds one to the integer of a key."),
+    command("decr", 2, decr).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key",
+        "Takes one from the integer of a key.",
+    ),
+    command("incrby", 3, incrby).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key increment",
+        "Adds to the integer of a key.",
+    ),
+    command("decrby", 3, decrby).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key decrement",
+        "Takes from the integer of a key.",
+    ),
+    command("incrbyfloat", 3, incrbyfloat).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "2.6.0",
+        "key increment",
+        "Adds to the float of a key.",
+    ),
+    command("mget", -2, mget).flags(READ_FAST).keys(1, -1, 1).docs(
+        "1.0.0",
+        "key...",
+        "Returns the values of several keys, as of one instant.",
+    ),
+    command("mset", -3, mset).flags(WRITE).keys(1, -1, 2).docs(
+        "1.0.1",
+        "(key value)...",
+        "Sets the values of several keys in one step.",
+    ),
+    command("msetnx", -3, msetnx).flags(WRITE).keys(1, -1, 2).docs(
+        "1.0.1",
+        "(key value)...",
+        "Sets the values of several keys in one step, if none of them exists.",
+    ),
+];
+
+const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+    Command::new(name, arity, handler).group("string")
+}
+
+/// Argument `index` as a value.
+fn value<'a>(call: &Call<'a, '_>, index: usize) -> Answer<&'a [u8]> {
+    let value = call.arg(index);
+    if value.len() > call.env.config.max_value {
+        return Err(VALUE_TOO_LONG.into());
+    }
+    Ok(value)
+}
+
+fn get(call: &mut Call<'_, '_>) -> Answer {
+    let key = call.key(1)?;
+    let mut value = Vec::new();
+    let hit = call.kv().get(call.db(), key, &mut value)?;
+    call.count_read(hit);
+    Ok(if hit { Reply::Bulk(value) } else { Reply::Null })
+}
+
+fn mget(call: &mut Call<'_, '_>) -> Answer {
+    let keys = call.keys(1, 1)?;
+    let values = call.kv().mget(call.db(), &keys)?;
+    call.count_reads(values.len(), values.iter().flatten().count());
+    Ok(Reply::Array(values.into_iter().map(Reply::bulk_or_null).collect()))
+}
+
+fn strlen(call: &mut Call<'_, '_>) -> Answer {
+    let len = call.kv().strlen(call.db(), call.key(1)?)?;
+    call.count_read(len > 0);
+    Ok(Reply::Int(len as i64))
+}
+
+/// Bytes `start..=end` of a value; negative ones count from its end.
+fn getrange(call: &mut Call<'_, '_>) -> Answer {
+    let (start, end) = (call.int(2)?, call.int(3)?);
+    let key = call.key(1)?;
+    let mut value = Vec::new();
+    let hit = call.kv().get(call.db(), key, &mut value)?;
+    call.count_read(hit);
+    let len = value.len() as i64;
+    if start < 0 && end < 0 && start > end {
+        return Ok(Reply::Text(""));
+    }
+    let from_end = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
+    let (start, end) = (from_end(start), from_end(end).min(len - 1));
+    if start > end {
+        return Ok(Reply::Text(""));
+    }
+    value.truncate(end as usize + 1);
+    value.drain(..start as usize);
+    Ok(Reply::Bulk(value))
+}
+
+/// The options behind `SET key value`.
+fn set_options(call: &Call<'_, '_>) -> Answer<SetOptions> {
+    let mut options = SetOptions::default();
+    let mut has_expiry = false;
+    let mut at = 3;
+    while at < call.args.len() {
+        let condition = if call.args.is(at, "NX") {
+            Some(Condition::IfAbsent)
+        } else if call.args.is(at, "XX") {
+            Some(Condition::IfPresent)
+        } else {
+            None
+        };
+        if let Some(condition) = condition {
+            if options.condition != Condition::Always && options.condition != condition {
+                return Err(SYNTAX.into());
+            }
+            options.condition = condition;
+        } else if call.args.is(at, "GET") {
+            options.get = true;
+        } else if call.args.is(at, "KEEPTTL") && (!has_expiry || options.expiry == Expiry::Keep) {
+            options.expiry = Expiry::Keep;
+            has_expiry = true;
+        } else if !has_expiry && Clock::option(call.arg(at)).is_some() && at + 1 < call.args.len() {
+            // The time itself is judged once the syntax of the whole command is known to be right.
+            has_expiry = true;
+            at += 1;
+        } else {
+            return Err(SYNTAX.into());
+        }
+        at += 1;
+    }
+    if has_expiry && options.expiry != Expiry::Keep {
+        options.expiry = given_time(call, 3)?.unwrap_or_default();
+    }
+    Ok(options)
+}
+
+/// The first time that an option from `first` on gives.
+fn given_time(call: &Call<'_, '_>, first: usize) -> Answer<Option<Expiry>> {
+    (first..call.args.len()).find_map(|at| expiry::option(call, at).transpose()).transpose()
+}
+
+fn set(call: &mut Call<'_, '_>) -> Answer {
+    let options = if call.args.len() > 3 { set_options(call)? } else { SetOptions::default() };
+    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let SetOutcome { written, previous } = call.kv().set(call.db(), key, value, options)?;
+    call.count_writes(usize::from(written));
+    if options.get {
+        call.count_read(previous.is_some());
+        return Ok(Reply::bulk_or_null(previous));
+    }
+    Ok(if written { Reply::OK } else { Reply::Null })
+}
+
+fn setnx(call: &mut Call<'_, '_>) -> Answer {
+    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let options = SetOptions { condition: Condition::IfAbsent, ..SetOptions::default() };
+    let written = call.kv().set(call.db(), key, value, options)?.written;
+    call.count_writes(usize::from(written));
+    Ok(Reply::flag(written))
+}
+
+fn setex(call: &mut Call<'_, '_>) -> Answer {
+    set_with_time(call, Clock::InSeconds)
+}
+
+fn psetex(call: &mut Call<'_, '_>) -> Answer {
+    set_with_time(call, Clock::InMillis)
+}
+
+fn set_with_time(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
+    let (key, value) = (call.key(1)?, value(call, 3)?);
+    let options = SetOptions { expiry: expiry::positive(call, 2, clock)?, ..SetOptions::default() };
+    call.kv().set(call.db(), key, value, options)?;
+    call.count_writes(1);
+    Ok(Reply::OK)
+}
+
+fn getset(call: &mut Call<'_, '_>) -> Answer {
+    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let options = SetOptions { get: true, ..SetOptions::default() };
+    let previous = call.kv().set(call.db(), key, value, options)?.previous;
+    call.count_read(previous.is_some());
+    call.count_writes(1);
+    Ok(Reply::bulk_or_null(previous))
+}
+
+fn getdel(call: &mut Call<'_, '_>) -> Answer {
+    let value = call.kv().getdel(call.db(), call.key(1)?)?;
+    call.count_read(value.is_some());
+    call.count_writes(usize::from(value.is_some()));
+    Ok(Reply::bulk_or_null(value))
+}
+
+fn getex(call: &mut Call<'_, '_>) -> Answer {
+    let expiry = match call.args.len() {
+        2 => Expiry::Keep,
+        3 if call.args.is(2, "PERSIST") => Expiry::Never,
+        4 => expiry::option(call, 2)?.ok_or(Refusal::from(SYNTAX))?,
+        _ => return refuse(SYNTAX),
+    };
+    let value = call.kv().getex(call.db(), call.key(1)?, expiry)?;
+    call.count_read(value.is_some());
+    if expiry != Expiry::Keep {
+        call.count_writes(usize::from(value.is_some()));
+    }
+    Ok(Reply::bulk_or_null(value))
+}
+
+fn append(call: &mut Call<'_, '_>) -> Answer {
+    let (key, tail) = (call.key(1)?, value(call, 2)?);
+    let len = call.kv().append(call.db(), key, tail, call.env.config.max_value)?;
+    call.count_writes(1);
+    Ok(Reply::Int(len as i64))
+}
+
+fn incr(call: &mut Call<'_, '_>) -> Answer {
+    add(call, 1)
+}
+
+fn decr(call: &mut Call<'_, '_>) -> Answer {
+    add(call, -1)
+}
+
+fn incrby(call: &mut Call<'_, '_>) -> Answer {
+    let by = call.int(2)?;
+    add(call, by)
+}
+
+fn decrby(call: &mut Call<'_, '_>) -> Answer {
+    let by = call.int(2)?.checked_neg().ok_or(Refusal::from("ERR decrement would overflow"))?;
+    add(call, by)
+}
+
+fn add(call: &mut Call<'_, '_>, by: i64) -> Answer {
+    let sum = call.kv().incr(call.db(), call.key(1)?, by).map_err(Refusal::from);
+    let sum = sum.map_err(|refusal| refusal.overflow("ERR increment or decrement would overflow"))?;
+    call.count_writes(1);
+    Ok(Reply::Int(sum))
+}
+
+fn incrbyfloat(call: &mut Call<'_, '_>) -> Answer {
+    const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+    let key = call.key(1)?;
+    let by = parse_float(call.arg(2)).ok_or(Refusal::from(NOT_A_FLOAT))?;
+    if by.is_infinite() {
+        return refuse(NOT_FINITE);
+    }
+    let sum = call.kv().incr_float(call.db(), key, by).map_err(Refusal::from);
+    let sum = sum.map_err(|refusal| refusal.overflow(NOT_FINITE))?;
+    call.count_writes(1);
+    Ok(Reply::Bulk(sum))
+}
+
+fn mset(call: &mut Call<'_, '_>) -> Answer {
+    set_pairs(call, false)?;
+    Ok(Reply::OK)
+}
+
+fn msetnx(call: &mut Call<'_, '_>) -> Answer {
+    Ok(Reply::flag(set_pairs(call, true)?))
+}
+
+fn set_pairs(call: &mut Call<'_, '_>, if_absent: bool) -> Answer<bool> {
+    if call.args.len().is_multiple_of(2) {
+        let name = call.text(0).to_ascii_lowercase();
+        return refuse(format!("ERR wrong number of arguments for '{name}' command"));
+    }
+    let mut pairs = Vec::with_capacity(call.args.len() / 2);
+    for at in (1..call.args.len()).step_by(2) {
+        pairs.push((call.key(at)?, value(call, at + 1)?));
+    }
+    let written = call.kv().mset(call.db(), &pairs, if_absent)?;
+    call.count_writes(if written { pairs.len() } else { 0 });
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
+
+use super::{Reply, call::Call, connection, counters, introspect, keys, refusal::Answer, server, strings, tables};
+
+/// What carries a command out.
+pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Answer<Reply>;
+
+/// One command, or one subcommand of a command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Its name, in lower case.
+    pub(crate) name: &'static str,
+    /// Its name with that of its container: `client|setname`.
+    pub(crate) full_name: &'static str,
+    /// Arguments with the name; negative: at least so many.
+    pub(crate) arity: i64,
+    /// Flags, as COMMAND INFO shows them.
+    pub(crate) flags: &'static [&'static str],
+    /// First key, last key (negative: from the end), step; zeros: it has none.
+    pub(crate) keys: (i64, i64, i64),
+    /// The group of the documentation.
+    pub(crate) group: &'static str,
+    /// The version that had it first.
+    pub(crate) since: &'static str,
+    /// Its arguments, as a person writes them: `key value [NX | XX]`.
+    pub(crate) usage: &'static str,
+    /// What it does, in a sentence.
+    pub(crate) summary: &'static str,
+    /// Its subcommands.
+    pub(crate) subcommands: &'static [Command],
+    /// What carries it out.
+    pub(crate) handler: Handler,
+}
+
+/// Flags of a command that only reads.
+pub(crate) const READ: &[&str] = &["readonly"];
+/// Flags of a command that only reads, in constant time.
+pub(crate) const READ_FAST: &[&str] = &["readonly", "fast"];
+/// Flags of a command that writes and may need memory.
+pub(crate) const WRITE: &[&str] = &["write", "denyoom"];
+/// Flags of a command that writes and may need memory, in constant time.
+pub(crate) const WRITE_FAST: &[&str] = &["write", "denyoom", "fast"];
+/// Flags of a command that deletes.
+pub(crate) const DELETE: &[&str] = &["write"];
+/// Flags of a command that deletes, in constant time.
+pub(crate) const DELETE_FAST: &[&str] = &["write", "fast"];
+/// Flags of a command about the connection or the server.
+pub(crate) const PLAIN: &[&str] = &["loading", "stale"];
+/// Flags of a command about the connection or the server, in constant time.
+pub(crate) const PLAIN_FAST: &[&str] = &["loading", "stale", "fast"];
+/// Flags of a command that needs no password.
+pub(crate) const OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth"];
+/// Flags of a command for administrators.
+pub(crate) const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
+
+impl Command {
+    /// A command with neither keys nor flags nor documentation.
+    pub(crate) const fn new(name: &'static str, arity: i64, handler: Handler) -> Self {
+        Self {
+            name,
+            full_name: name,
+            arity,
+            flags: &[],
+            keys: (0, 0, 0),
+            group: "generic",
+            since: "0.1.0",
+            usage: "",
+            summary: "",
+            subcommands: &[],
+            handler,
+        }
+    }
+
+    /// A subcommand; `full_name` is `container|name`.
+    pub(crate) const fn sub(full_name: &'static str, arity: i64, handler: Handler) -> Self {
+        let bytes = full_name.as_bytes();
+        let mut at = 0;
+        while bytes[at] != b'|' {
+            at += 1;
+        }
+        let (_, name) = full_name.split_at(at + 1);
+        let mut command = Self::new(name, arity, handler);
+        command.full_name = full_name;
+        command
+    }
+
+    pub(crate) const fn flags(mut self, flags: &'static [&'static str]) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    pub(crate) const fn keys(mut self, first: i64, last: i64, step: i64) -> Self {
+        self.keys = (first, last, step);
+        self
+    }
+
+    pub(crate) const fn docs(mut self, since: &'static str, usage: &'static str, summary: &'static str) -> Self {
+        self.since = since;
+        self.usage = usage;
+        self.summary = summary;
+        self
+    }
+
+    pub(crate) const fn group(mut self, group: &'static str) -> Self {
+        self.group = group;
+        self
+    }
+
+    pub(crate) const fn subcommands(mut self, subcommands: &'static [Self]) -> Self {
+        self.subcommands = subcommands;
+        self
+    }
+
+    /// Whether so many arguments, the name included, are right.
+    pub(crate) fn takes(&self, args: usize) -> bool {
+        let args = args as i64;
+        if self.arity < 0 { args >= -self.arity } else { args == self.arity }
+    }
+
+    /// Whether it may be used before the password was given.
+    pub(crate) fn needs_no_auth(&self) -> bool {
+        self.flags.contains(&"no_auth")
+    }
+
+    /// The subcommand of this name, in any case.
+    pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
+        self.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Every command, by group.
+const GROUPS: &[&[Command]] = &[
+    strings::COMMANDS,
+    keys::COMMANDS,
+    tables::COMMANDS,
+    counters::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    introspect::COMMANDS,
+];
+
+/// The same, at one address.
+static TABLE: &[&[Command]] = GROUPS;
+
+/// Places of the index: a power of two, several times the number of commands.
+const PLACES: usize = 1024;
+/// Bytes of the longest name.
+const MAX_NAME_BYTES: usize = 24;
+
+/// For the hash of a name: group and row of its command, each plus one; 0: none. Collisions go to the next place.
+static INDEX: [u16; PLACES] = build_index();
+
+const fn build_index() -> [u16; PLACES] {
+    let mut index = [0; PLACES];
+    let mut group = 0;
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            let name = GROUPS[group][row].name.as_bytes();
+            assert!(name.len() <= MAX_NAME_BYTES && row < 255);
+            let mut place = hash(name);
+            while index[place] != 0 {
+                place = (place + 1) % PLACES;
+            }
+            index[place] = ((group as u16 + 1) << 8) | (row as u16 + 1);
+            row += 1;
+        }
+        group += 1;
+    }
+    index
+}
+
+/// FNV-1a of the name in lower case, folded onto the index.
+const fn hash(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ name[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ (hash >> 15)) as usize % PLACES
+}
+
+/// The command of this name, in any case. Allocates nothing.
+pub(crate) fn lookup(name: &[u8]) -> Option<&'static Command> {
+    if name.len() > MAX_NAME_BYTES {
+        return None;
+    }
+    let mut place = hash(name);
+    while INDEX[place] != 0 {
+        let (group, row) = (INDEX[place] >> 8, INDEX[place] & 0xff);
+        let command = &TABLE[usize::from(group) - 1][usize::from(row) - 1];
+        if command.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(command);
+        }
+        place = (place + 1) % PLACES;
+    }
+    None
+}
+
+/// Every command.
+pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
+    TABLE.iter().flat_map(|group| group.iter())
+}
+
+/// How many commands there are.
+pub(crate) fn count() -> usize {
+    TABLE.iter().map(|group| group.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_in_any_case() {
+        for command in all() {
+            let upper = command.name.to_ascii_uppercase();
+            assert!(std::ptr::eq(lookup(upper.as_bytes()).unwrap(), command), "{upper}");
+            assert!(!command.summary.is_empty(), "{upper} has a summary");
+            assert!(command.arity != 0, "{upper} has an arity");
+        }
+        assert!(lookup(b"").is_none());
+        assert!(lookup(b"nope").is_none());
+        assert!(lookup(&[b'x'; 500]).is_none());
+    }
+}

@@ -1,0 +1,7 @@
+//! The Redis serialization protocol, versions 2 and 3.
+
+mod encode;
+mod parse;
+
+pub use encode::encode;
+pub use parse::{Parser, ProtocolError, RequestLimits};
