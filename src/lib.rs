@@ -4,6 +4,7 @@ pub mod backend;
 pub mod command;
 pub mod config;
 pub mod protocol;
+pub mod server;
 pub mod store;
 
 pub use store::{Column, Counter, Error, Result, Row, Store, Table, Value};

@@ -112,12 +112,6 @@ pub fn crowded() -> Response {
         .with("retry-after", "1")
 }
 
-/// 408: the body did not arrive in time.
-#[must_use]
-pub fn slow() -> Response {
-    refusal(408, "timeout", "the body of the request did not arrive in time").response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,96 @@
+//! A TCP stream as `hyper` wants it, which counts bytes and keeps the connection's pulse.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    hub::Hub,
+    roster::{Phase, Pulse},
+};
+use crate::store::Stat;
+
+pub(super) struct Wire {
+    pub(super) stream: TcpStream,
+    pub(super) hub: Rc<Hub>,
+    pub(super) pulse: Rc<Pulse>,
+}
+
+impl Wire {
+    /// The client has sent something.
+    fn mark_read(&self) {
+        let now_ms = self.hub.uptime_ms();
+        match self.pulse.phase() {
+            Phase::Idle => self.pulse.mark(Phase::Head, now_ms),
+            Phase::Body => self.pulse.mark(Phase::Body, now_ms),
+            // The time of a head runs from its first byte, that of a reply does not end because more is asked.
+            Phase::Head | Phase::Busy | Phase::Answer => {}
+        }
+    }
+
+    /// The client has taken something.
+    fn mark_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.hub.statistics().add(Stat::BytesOut, bytes as u64);
+            self.pulse.mark(self.pulse.phase(), self.hub.uptime_ms());
+        }
+        written
+    }
+}
+
+impl Read for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let hub = Rc::clone(&self.hub);
+        let mut scratch = hub.scratch.borrow_mut();
+        let bytes = to.remaining().min(scratch.len());
+        let mut buf = ReadBuf::new(&mut scratch[..bytes]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        if !buf.filled().is_empty() {
+            hub.statistics().add(Stat::BytesIn, buf.filled().len() as u64);
+            self.mark_read();
+        }
+        to.put_slice(buf.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.mark_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.mark_written(written)
+    }
+
+    /// Called when nothing is left to write: an answer that was complete has been taken.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pulse.phase() == Phase::Answer {
+            self.pulse.mark(Phase::Idle, self.hub.uptime_ms());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
