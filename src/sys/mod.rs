@@ -1,0 +1,7 @@
+//! One safe function per system call that the rest needs. Nothing here knows what a segment or a worker is.
+
+pub mod memory_limit;
+pub mod poll;
+pub mod process;
+pub mod shared_byte;
+pub mod signal;
