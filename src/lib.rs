@@ -6,5 +6,6 @@ pub mod config;
 pub mod protocol;
 pub mod server;
 pub mod store;
+pub mod sys;
 
 pub use store::{Column, Counter, Error, Result, Row, Store, Table, Value};

@@ -10,13 +10,12 @@ use std::{
 };
 
 use tokio::{
-    io::{Interest, unix::AsyncFd},
     runtime::{Builder, LocalOptions},
     task::spawn_local,
 };
 
 use super::{
-    accept::{self, HttpPort, RespPath, RespPort},
+    accept::{self, Door},
     drain,
     hub::{Hub, now_ms},
     tick,
@@ -25,6 +24,7 @@ use crate::{
     command::WorkerState,
     config::Config,
     store::{Error, Stat, Store},
+    sys,
 };
 
 /// How long the start waits for what a stopped process holds, in tries of [`START_PAUSE`].
@@ -68,16 +68,11 @@ async fn serve(worker: Worker) -> io::Result<()> {
     let hub = Rc::new(Hub::new(worker.index, worker.workers, worker.store, worker.config, state));
     hub.beat();
     let mut doors = Vec::new();
-    if let Some(listener) = worker.http {
-        doors.push(spawn_local(accept::run(Rc::clone(&hub), accept::door(HttpPort(listener))?)));
-    }
-    if let Some(listener) = worker.resp {
-        doors.push(spawn_local(accept::run(Rc::clone(&hub), accept::door(RespPort(listener))?)));
-    }
-    if let Some(listener) = worker.resp_unix {
-        doors.push(spawn_local(accept::run(Rc::clone(&hub), accept::door(RespPath(listener))?)));
-    }
-    let shutdown = AsyncFd::with_interest(worker.shutdown, Interest::READABLE)?;
+    doors.extend(worker.http.map(Door::http).transpose()?);
+    doors.extend(worker.resp.map(Door::resp).transpose()?);
+    doors.extend(worker.resp_unix.map(Door::local_resp).transpose()?);
+    let doors: Vec<_> = doors.into_iter().map(|door| spawn_local(accept::run(Rc::clone(&hub), door))).collect();
+    let shutdown = sys::watch::readable(worker.shutdown)?;
     let ticking = spawn_local(tick::run(Rc::clone(&hub)));
     shutdown.readable().await?.retain_ready();
     tracing::debug!(worker = hub.index, clients = hub.roster.len(), "draining");

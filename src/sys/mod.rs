@@ -5,3 +5,4 @@ pub mod poll;
 pub mod process;
 pub mod shared_byte;
 pub mod signal;
+pub mod watch;
