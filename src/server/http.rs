@@ -20,7 +20,9 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    protocol::http::{Answer, Context, Head, Plan, Response, admit, busy, cors_origin, crowded, too_large},
+    protocol::http::{
+        Answer, Context, Head, Plan, Response, admit, bad_request, busy, cors_origin, crowded, malformed, too_large,
+    },
     store::Stat,
 };
 
@@ -38,7 +40,7 @@ type Reply = hyper::Response<Full<Bytes>>;
 /// Serves one connection to its end.
 pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
     let pulse = Rc::clone(&place.pulse);
-    let wire = Wire { stream, hub: Rc::clone(&hub), pulse: Rc::clone(&pulse) };
+    let wire = Wire::new(stream, Rc::clone(&hub), Rc::clone(&pulse));
     let service = service_fn(|request| {
         let (hub, pulse) = (Rc::clone(&hub), Rc::clone(&pulse));
         async move { Ok::<_, Infallible>(respond(&hub, &pulse, request).await) }
@@ -50,10 +52,8 @@ pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
         .half_close(true)
         .serve_connection(wire, service)
         .await;
-    match served {
-        Err(error) if error.is_parse() => hub.count(Stat::ProtocolErrors),
-        _ => {}
-    }
+    // Clients that hang up are an everyday event, and what could not be read was answered.
+    drop(served);
 }
 
 /// One request to its response.
@@ -63,7 +63,10 @@ async fn respond(hub: &Hub, pulse: &Pulse, request: Request<Incoming>) -> Reply 
     let (parts, body) = request.into_parts();
     let head = match head_of(&parts) {
         Ok(head) => head,
-        Err(refusal) => return finished(hub, pulse, *refusal, None),
+        Err(refusal) => {
+            hub.count(Stat::Errors);
+            return finished(hub, pulse, *refusal, None);
+        }
     };
     let origin = cors_origin(&head, &hub.config);
     let password = hub.state.settings.requirepass();
@@ -90,14 +93,14 @@ fn head_of(parts: &Parts) -> Result<Head<'_>, Box<Response>> {
     let one = |name: HeaderName| -> Result<Option<&[u8]>, Box<Response>> {
         let mut values = parts.headers.get_all(&name).iter();
         match (values.next(), values.next()) {
-            (_, Some(_)) => Err(Box::new(Response::bad_request(format!("header '{name}' appears twice")))),
+            (_, Some(_)) => Err(Box::new(bad_request(format!("header '{name}' appears twice")))),
             (value, None) => Ok(value.map(HeaderValue::as_bytes)),
         }
     };
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = one(header::HOST)?;
     if host.is_none() && parts.version == hyper::Version::HTTP_11 {
-        return Err(Box::new(Response::bad_request("header 'host' is missing")));
+        return Err(Box::new(bad_request("header 'host' is missing")));
     }
     Ok(Head {
         method: parts.method.as_str(),
@@ -142,6 +145,7 @@ async fn carry_out(
             return busy();
         }
         patience.pause().await;
+        pulse.mark(Phase::Busy, hub.uptime_ms());
     }
 }
 
@@ -160,7 +164,7 @@ async fn read_body(
     pulse.mark(Phase::Body, hub.uptime_ms());
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(Box::new(Response::bad_request("the body broke off"))) };
+        let Ok(frame) = frame else { return Err(Box::new(bad_request("the body broke off"))) };
         let Ok(chunk) = frame.into_data() else { continue };
         if whole.is_empty() && body.is_end_stream() && chunk.len() <= limit {
             pulse.mark(Phase::Busy, hub.uptime_ms());
@@ -178,8 +182,8 @@ async fn read_body(
     Ok(whole.into())
 }
 
-/// 413. A client that sends all before it reads would never see it if the rest were not read, so it is, within limits,
-/// unless the client has asked first.
+/// The refusal, 413. A client that sends all before it reads would never see it if the rest were not read, so it is,
+/// within limits, unless the client has asked first.
 async fn refuse_body(hub: &Hub, pulse: &Pulse, mut body: Incoming, limit: usize, headers: &HeaderMap) -> Box<Response> {
     hub.count(Stat::Errors);
     let refusal = Box::new(too_large(limit));
@@ -233,13 +237,23 @@ fn header_value(value: Cow<'static, str>) -> Result<HeaderValue, header::Invalid
 
 /// The whole response to a client that is one too many; its request is not even read.
 pub(super) fn turned_away(hub: &Hub) -> Vec<u8> {
-    let response = crowded();
-    let mut words = format!("HTTP/1.1 {} Service Unavailable\r\n", response.status).into_bytes();
+    last_words(hub, &crowded())
+}
+
+/// The whole response to bytes that are no request, by the status that says what is wrong with them.
+pub(super) fn unreadable(hub: &Hub, status: u16) -> Vec<u8> {
+    hub.count(Stat::ProtocolErrors);
+    last_words(hub, &malformed(status))
+}
+
+/// A whole response, outside `hyper`, after which the connection is closed.
+fn last_words(hub: &Hub, response: &Response) -> Vec<u8> {
+    let reason = StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason());
+    let mut words = format!("HTTP/1.1 {} {}\r\n", response.status, reason.unwrap_or_default()).into_bytes();
     let mut header = |name: &str, value: &[u8]| {
-        words.extend_from_slice(name.as_bytes());
-        words.extend_from_slice(b": ");
-        words.extend_from_slice(value);
-        words.extend_from_slice(b"\r\n");
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            words.extend_from_slice(part);
+        }
     };
     header(WORKER.as_str(), hub.tag.as_bytes());
     header("connection", b"close");

@@ -54,6 +54,8 @@ const MOVED_BYTES: usize = READ_BYTES / 2;
 const LARGE_READ_BYTES: Range<usize> = READ_BYTES..1 << 20;
 /// Bytes after which a connection that always has more lets others have a turn.
 const TURN_BYTES: usize = READ_BYTES;
+/// Replies count for less than requests: this many bytes of them as one.
+const REPLY_SHARE: usize = 4;
 /// Bytes of capacity that a buffer keeps when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -306,7 +308,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Lets others have their turn, then executes the parked request and what follows it.
     async fn retry(&mut self) -> io::Result<Stop> {
-        self.set_phase(Phase::Busy);
+        // It is not the client who is slow.
+        self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
         if let Some(parked) = &mut self.parked {
             parked.patience.pause().await;
         }
@@ -374,6 +377,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(len) => {
                     self.taken += len;
+                    self.turn_bytes += len / REPLY_SHARE;
                     self.hub.statistics().add(Stat::BytesOut, len as u64);
                     self.place.pulse.mark(self.place.pulse.phase(), self.hub.uptime_ms());
                 }

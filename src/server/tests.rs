@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,9 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Worker, run};
+use super::{
+    Worker,
+    hub::{Hub, now_ms},
+    run,
+};
 use crate::{
     backend::{Limits, MemoryStore},
+    command::WorkerState,
     config::Config,
     store::{Backend, KvBackend, Made, Result, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec},
 };
@@ -49,10 +57,10 @@ impl Server {
             index: 0,
             workers: 1,
             store: store.clone(),
-            config: Arc::new(config),
             http: Some(http),
             resp: Some(resp),
-            resp_unix: None,
+            resp_unix: config.resp_unix.as_ref().map(|path| UnixListener::bind(path).expect("a free path")),
+            config: Arc::new(config),
             shutdown: OwnedFd::from(watched),
         };
         let thread = Some(std::thread::spawn(move || run(worker)));
@@ -185,6 +193,21 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(client.ask("PING"), "+PONG");
     assert!(server.stat(Stat::BytesIn) > 100_000 && server.stat(Stat::BytesOut) > 40_000);
     assert_eq!(server.stat(Stat::Commands), 5001);
+}
+
+#[test]
+fn a_unix_socket_speaks_resp() {
+    let path = std::env::temp_dir().join(format!("store-master-test-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let server = Server::with(Config { resp_unix: Some(path.clone()), ..Config::default() });
+    let mut client = UnixStream::connect(&path).expect("connected");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client.write_all(b"PING\r\nQUIT\r\n").expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer and an end");
+    assert_eq!(answer, "+PONG\r\n+OK\r\n");
+    drop(server);
+    std::fs::remove_file(&path).expect("the socket was there");
 }
 
 #[test]
@@ -371,12 +394,56 @@ fn contradictory_heads_are_refused() {
         ("GET http://evil.example/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", 403),
         ("GET /healthz HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n\r\n", 403),
         ("GET /healthz HTTP/1.0\r\n\r\n", 200),
-        ("NONSENSE\r\n\r\n", 400),
     ] {
         let mut client = server.http();
         client.send(head);
         assert_eq!(client.response("GET").status, status, "{head}");
     }
+    server.wait_for("all clients are gone", |server| server.stat(Stat::Clients) == 0);
+}
+
+#[test]
+fn what_is_no_request_gets_an_error_like_all_others() {
+    let server = Server::start();
+    let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let large = format!("GET / HTTP/1.1\r\nhost: localhost\r\na: {}\r\n\r\n", "b".repeat(300_000));
+    let bad = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nNONSENSE\r\n\r\n".to_owned();
+    let smuggled = "GET / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_owned();
+    for (request, status) in [(long, 414), (many, 431), (large, 431), (smuggled, 400), (bad, 400)] {
+        let mut client = server.http();
+        let _ = client.stream.write_all(request.as_bytes());
+        let mut response = client.response("GET");
+        if response.status == 200 {
+            response = client.response("GET");
+        }
+        assert_eq!(response.status, status);
+        assert!(response.headers.contains("x-store-worker: 0/"), "{}", response.headers);
+        assert!(response.body.starts_with(b"{\"error\":{\"code\":"));
+        assert!(client.is_closed());
+    }
+    assert_eq!(server.stat(Stat::ProtocolErrors), 5);
+}
+
+#[test]
+fn a_new_client_goes_to_a_worker_that_has_fewer_and_turns() {
+    let store = Store::on(Arc::new(MemoryStore::new(Limits { workers: 3, ..Limits::default() })));
+    let config = Arc::new(Config::default());
+    let state = WorkerState::open(&store, &config, 1, now_ms()).expect("opened");
+    let hub = Hub::new(1, 3, store.clone(), config, state);
+    let set = |worker, clients, heartbeat| {
+        store.statistics().select(Some(worker));
+        store.statistics().set(Stat::Clients, clients);
+        store.statistics().set(Stat::Heartbeat, heartbeat);
+    };
+    set(1, 5, now_ms());
+    assert!(!hub.has_more_clients_than_another(), "the others never turned");
+    set(0, 5, now_ms());
+    assert!(!hub.has_more_clients_than_another(), "as many as the other");
+    set(2, 4, now_ms());
+    assert!(hub.has_more_clients_than_another());
+    set(2, 4, now_ms() - 5000);
+    assert!(!hub.has_more_clients_than_another(), "the one with fewer has stopped");
 }
 
 #[test]

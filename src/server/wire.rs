@@ -1,4 +1,8 @@
 //! A TCP stream as `hyper` wants it, which counts bytes and keeps the connection's pulse.
+//!
+//! What `hyper` cannot parse never reaches the protocol: it writes a bare refusal of its own and hangs up. Such a
+//! write is recognised by the pulse, since no request is being answered, and what goes out in its place is an
+//! error like all others.
 
 use std::{
     io::{self, IoSlice},
@@ -14,18 +18,52 @@ use tokio::{
 };
 
 use super::{
+    http,
     hub::Hub,
     roster::{Phase, Pulse},
 };
 use crate::store::Stat;
 
+/// Where the status code stands in a response.
+const STATUS: std::ops::Range<usize> = 9..12;
+
 pub(super) struct Wire {
     pub(super) stream: TcpStream,
     pub(super) hub: Rc<Hub>,
     pub(super) pulse: Rc<Pulse>,
+    /// The rest of the refusal that goes out in place of `hyper`'s.
+    refusal: Option<Vec<u8>>,
 }
 
 impl Wire {
+    pub(super) fn new(stream: TcpStream, hub: Rc<Hub>, pulse: Rc<Pulse>) -> Self {
+        Self { stream, hub, pulse, refusal: None }
+    }
+
+    fn is_between_requests(&self) -> bool {
+        matches!(self.pulse.phase(), Phase::Idle | Phase::Head)
+    }
+
+    /// Writes our refusal; when it is out, `bytes` of `hyper`'s count as written.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut rest = self.refusal.take().unwrap_or_else(|| {
+            let status = bytes.get(STATUS).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+            http::unreadable(&self.hub, status.unwrap_or(400))
+        });
+        while !rest.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &rest);
+            match self.mark_written(written)? {
+                Poll::Ready(len) => drop(rest.drain(..len)),
+                Poll::Pending => {
+                    self.refusal = Some(rest);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.refusal = Some(rest);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
     /// The client has sent something.
     fn mark_read(&self) {
         let now_ms = self.hub.uptime_ms();
@@ -65,6 +103,9 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_between_requests() {
+            return self.poll_refuse(cx, bytes);
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.mark_written(written)
     }
@@ -78,6 +119,10 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_between_requests() {
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            return self.poll_refuse(cx, first);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.mark_written(written)
     }

@@ -93,11 +93,10 @@ pub(super) struct Call<'a> {
 ///
 /// The response that refuses it: 400, 401, 403, 404 or 405, or the answer to a preflight.
 pub fn admit<'a>(head: &Head<'a>, context: &Context<'_>) -> Result<Plan<'a>, Response> {
-    examine(head, context).map_err(|refused| {
+    examine(head, context).inspect_err(|refused| {
         if refused.status >= 400 {
             context.store.statistics().add(Stat::Errors, 1);
         }
-        refused
     })
 }
 

@@ -112,6 +112,22 @@ pub fn crowded() -> Response {
         .with("retry-after", "1")
 }
 
+/// 400: a message whose framing or headers contradict themselves.
+#[must_use]
+pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Response {
+    bad(message).response()
+}
+
+/// The refusal of bytes that could not be read as a request, by the status that says why.
+#[must_use]
+pub fn malformed(status: u16) -> Response {
+    match status {
+        414 => refusal(414, "uri_too_long", "the path is too long").response(),
+        431 => refusal(431, "headers_too_large", "the headers are too long or too many").response(),
+        _ => bad_request("this is not a valid HTTP request"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

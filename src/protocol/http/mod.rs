@@ -18,6 +18,6 @@ mod tables;
 mod tests;
 
 pub use call::{Answer, Context, Head, Plan, admit};
-pub use error::{busy, crowded, too_large};
+pub use error::{bad_request, busy, crowded, malformed, too_large};
 pub use guard::cors_origin;
 pub use response::{Body, Response};

@@ -38,12 +38,6 @@ impl Response {
         Self { status, body: Some(Body { content_type, bytes }), headers: Vec::new() }
     }
 
-    /// 400 for a message whose framing or headers contradict themselves.
-    #[must_use]
-    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
-        super::error::bad(message).response()
-    }
-
     /// The same answer with one more header.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
