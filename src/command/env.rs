@@ -60,15 +60,17 @@ impl WorkerState {
 
     /// Runs `with` on the table called `name`, through a handle from an earlier request if there is one.
     ///
-    /// A kept handle may be of a table that was dropped since, by any worker, and perhaps made again. It then answers
-    /// `TableNotFound`, and `with` runs once more on the table that has the name now.
+    /// A kept handle may be of a table that was dropped since, by any worker, and perhaps made again with other columns. So
+    /// a refusal that comes by way of a kept handle is not believed: `with` runs once more on the table that
+    /// has the name now. Nothing was written by a request that was refused.
     pub(crate) fn table<T>(&self, store: &Store, name: &[u8], mut with: impl FnMut(&Table) -> Answer<T>) -> Answer<T> {
         let name = std::str::from_utf8(name).map_err(|_| unknown(name))?;
         let kept = self.tables.borrow().get(name).cloned();
         if let Some(table) = kept {
             match with(&table) {
-                Err(Refusal::Store(Error::TableNotFound(_))) => self.forget(name),
-                other => return other,
+                Ok(done) => return Ok(done),
+                Err(Refusal::Store(Error::Busy)) => return Err(Error::Busy.into()),
+                Err(_) => self.forget(name),
             }
         }
         let table = store.table(name)?;

@@ -18,7 +18,7 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("command", -1, command)
 const COMMAND: &[Command] = &[
     sub("command|count", 2, count).docs("2.8.13", "", "Returns the number of commands."),
     sub("command|docs", -2, docs).docs("7.0.0", "[command-name...]", "Returns the documentation of commands."),
-    sub("command|getkeys", -3, getkeys).docs("2.8.13", "command [arg...]", "Returns the keys of a command."),
+    sub("command|getkeys", -4, getkeys).docs("2.8.13", "command [arg...]", "Returns the keys of a command."),
     sub("command|help", 2, command_help).docs("5.0.0", "", "Lists the subcommands."),
     sub("command|info", -2, info).docs("2.8.13", "[command-name...]", "Describes commands."),
     sub("command|list", -2, list).docs(
@@ -90,23 +90,25 @@ fn description(command: &'static Command) -> Reply {
 /// The access categories of a command follow from its flags and its group.
 fn categories(command: &Command) -> Vec<&'static str> {
     let has = |flag| command.flags.contains(&flag);
-    let by_group = match command.group {
-        "string" => Some("@string"),
-        "generic" => Some("@keyspace"),
-        "connection" => Some("@connection"),
-        "table" => Some("@table"),
-        "counter" => Some("@counter"),
-        _ => None,
+    let group = match command.group {
+        "string" => "@string",
+        "generic" => "@keyspace",
+        "connection" => "@connection",
+        "table" => "@table",
+        "counter" => "@counter",
+        _ => "",
     };
-    let by_flag = [
+    let dangerous = has("admin") || matches!(command.name, "keys" | "flushdb" | "flushall" | "info");
+    let held = [
+        (!group.is_empty(), group),
         (has("write"), "@write"),
         (has("readonly"), "@read"),
         (has("admin"), "@admin"),
-        (has("admin") || matches!(command.name, "keys" | "flushdb" | "flushall" | "info"), "@dangerous"),
+        (dangerous, "@dangerous"),
         (has("fast"), "@fast"),
         (!has("fast"), "@slow"),
     ];
-    by_group.into_iter().chain(by_flag.into_iter().filter_map(|(holds, name)| holds.then_some(name))).collect()
+    held.into_iter().filter_map(|(holds, name)| holds.then_some(name)).collect()
 }
 
 /// Where the keys of a command are, in the words of Redis 7.
@@ -116,7 +118,7 @@ fn key_specs(command: &Command) -> Vec<Reply> {
         return Vec::new();
     }
     let pair = |name, value| (Reply::Text(name), value);
-    let access = if command.flags.contains(&"readonly") { ["RO", "ACCESS"] } else { ["RW", "UPDATE"] };
+    let access = if command.flags.contains(&"readonly") { ["RO", "access"] } else { ["RW", "update"] };
     let behind_first = if last < 0 { last } else { last - first };
     let begin = Reply::Map(vec![
         pair("type", Reply::Text("index")),

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(text(1.0), "1");
         assert_eq!(text(0.1 + 0.2), "0.30000000000000004");
         assert_eq!(text(-0.0), "-0");
-        assert_eq!(text(1e300), "1e300");
+        assert_eq!(text(1e300), "1e+300");
         assert_eq!(text(3.25), "3.25");
     }
 }

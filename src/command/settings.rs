@@ -48,9 +48,10 @@ impl Current {
     /// Why it cannot be changed so.
     fn apply(&mut self, name: &str, value: &str) -> Result<(), Unsettable> {
         let number = |least: i64, most: i64| {
-            parse_int(value.as_bytes())
-                .filter(|n| (least..=most).contains(n))
-                .ok_or(Unsettable::Value(format!("argument must be between {least} and {most} inclusive")))
+            let number = parse_int(value.as_bytes())
+                .ok_or_else(|| Unsettable::Value("argument couldn't be parsed into an integer".to_owned()))?;
+            let why = || Unsettable::Value(format!("argument must be between {least} and {most} inclusive"));
+            if (least..=most).contains(&number) { Ok(number) } else { Err(why()) }
         };
         match name {
             "requirepass" if value.len() > usize::from(VALUE_BYTES) => {

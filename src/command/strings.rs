@@ -160,47 +160,38 @@ fn getrange(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::Bulk(value))
 }
 
-/// The options behind `SET key value`.
+/// The options behind `SET key value`. An option may be repeated, of the times the last one holds.
 fn set_options(call: &Call<'_, '_>) -> Answer<SetOptions> {
     let mut options = SetOptions::default();
-    let mut has_expiry = false;
+    let mut time: Option<(Clock, usize)> = None;
     let mut at = 3;
     while at < call.args.len() {
-        let condition = if call.args.is(at, "NX") {
-            Some(Condition::IfAbsent)
-        } else if call.args.is(at, "XX") {
-            Some(Condition::IfPresent)
-        } else {
-            None
-        };
-        if let Some(condition) = condition {
-            if options.condition != Condition::Always && options.condition != condition {
-                return Err(SYNTAX.into());
-            }
-            options.condition = condition;
-        } else if call.args.is(at, "GET") {
+        let clock = Clock::option(call.arg(at));
+        if call.args.is(at, "GET") {
             options.get = true;
-        } else if call.args.is(at, "KEEPTTL") && (!has_expiry || options.expiry == Expiry::Keep) {
+        } else if call.args.is(at, "NX") && options.condition != Condition::IfPresent {
+            options.condition = Condition::IfAbsent;
+        } else if call.args.is(at, "XX") && options.condition != Condition::IfAbsent {
+            options.condition = Condition::IfPresent;
+        } else if call.args.is(at, "KEEPTTL") && time.is_none() {
             options.expiry = Expiry::Keep;
-            has_expiry = true;
-        } else if !has_expiry && Clock::option(call.arg(at)).is_some() && at + 1 < call.args.len() {
+        } else if let Some(clock) = clock
+            && time.is_none_or(|(other, _)| other == clock)
+            && options.expiry != Expiry::Keep
+            && at + 1 < call.args.len()
+        {
             // The time itself is judged once the syntax of the whole command is known to be right.
-            has_expiry = true;
             at += 1;
+            time = Some((clock, at));
         } else {
-            return Err(SYNTAX.into());
+            return refuse(SYNTAX);
         }
         at += 1;
     }
-    if has_expiry && options.expiry != Expiry::Keep {
-        options.expiry = given_time(call, 3)?.unwrap_or_default();
+    if let Some((clock, at)) = time {
+        options.expiry = expiry::positive(call, at, clock)?;
     }
     Ok(options)
-}
-
-/// The first time that an option from `first` on gives.
-fn given_time(call: &Call<'_, '_>, first: usize) -> Answer<Option<Expiry>> {
-    (first..call.args.len()).find_map(|at| expiry::option(call, at).transpose()).transpose()
 }
 
 fn set(call: &mut Call<'_, '_>) -> Answer {

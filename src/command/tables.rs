@@ -36,7 +36,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         "table row (column value)... [EX seconds | PX milliseconds] [NX | XX]",
         "Writes columns of a row; the others keep their value.",
     ),
-    command("table.mset", -6, mset).flags(WRITE).docs(
+    command("table.mset", -5, mset).flags(WRITE).docs(
         "0.1.0",
         "table numrows (row numcolumns (column value)...)...",
         "Writes several rows in one atomic step.",

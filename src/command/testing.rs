@@ -73,7 +73,7 @@ impl Server {
         let mut out = Vec::new();
         encode(&reply, session.proto, &mut out);
         let text = out.iter().map(|&byte| char::from(byte)).collect::<String>();
-        text.trim_end_matches("\r\n").replace("\r\n", " ")
+        text.strip_suffix("\r\n").unwrap_or(&text).replace("\r\n", " ")
     }
 }
 

@@ -108,3 +108,42 @@ fn sequence(items: &[Reply], mark: u8, proto: Proto, out: &mut Vec<u8>) {
         encode(item, proto, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(reply: &Reply) -> (String, String) {
+        let text = |proto| {
+            let mut out = Vec::new();
+            encode(reply, proto, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        (text(Proto::Resp2), text(Proto::Resp3))
+    }
+
+    #[test]
+    fn each_protocol_has_its_forms() {
+        let one = || vec![Reply::Int(1)];
+        for (reply, resp2, resp3) in [
+            (Reply::Nothing, "", ""),
+            (Reply::OK, "+OK\r\n", "+OK\r\n"),
+            (Reply::error("ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
+            (Reply::Int(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n"),
+            (Reply::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
+            (Reply::Double(-3.0), "$2\r\n-3\r\n", ",-3\r\n"),
+            (Reply::Bool(true), ":1\r\n", "#t\r\n"),
+            (Reply::Bool(false), ":0\r\n", "#f\r\n"),
+            (Reply::Null, "$-1\r\n", "_\r\n"),
+            (Reply::Bulk(b"a\r\nb".to_vec()), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"),
+            (Reply::Text(""), "$0\r\n\r\n", "$0\r\n\r\n"),
+            (Reply::Verbatim("hi".to_owned()), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n"),
+            (Reply::Array(one()), "*1\r\n:1\r\n", "*1\r\n:1\r\n"),
+            (Reply::Set(one()), "*1\r\n:1\r\n", "~1\r\n:1\r\n"),
+            (Reply::Push(one()), "*1\r\n:1\r\n", ">1\r\n:1\r\n"),
+            (Reply::Map(vec![(Reply::Int(1), Reply::Null)]), "*2\r\n:1\r\n$-1\r\n", "%1\r\n:1\r\n_\r\n"),
+        ] {
+            assert_eq!(both(&reply), (resp2.to_owned(), resp3.to_owned()), "{reply:?}");
+        }
+    }
+}
