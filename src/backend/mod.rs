@@ -5,6 +5,8 @@ pub mod memory;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 
 pub use memory::{Limits, MemoryStore};
