@@ -40,6 +40,7 @@ stats! {
     Starts total "worker_starts" "Processes that have served as this worker.";
     Pid level "worker_pid" "Process id of the worker.";
     StartedAt level "worker_started_at_seconds" "Unix time at which the worker started.";
+    Heartbeat level "worker_heartbeat_milliseconds" "Unix time, in milliseconds, at which the worker last turned its loop.";
     Connections total "connections" "Connections accepted.";
     Clients level "connected_clients" "Connections open now.";
     Rejected total "rejected_connections" "Connections refused because of --max-clients.";

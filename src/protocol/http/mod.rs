@@ -1,0 +1,23 @@
+//! The HTTP interface: request parts and body in, status, headers and body out; no sockets, no waiting.
+
+mod base64;
+mod call;
+mod counters;
+mod error;
+mod guard;
+mod json;
+mod kv;
+mod metrics;
+mod ops;
+mod query;
+mod response;
+mod route;
+mod rows;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use call::{Answer, Context, Head, Plan, admit};
+pub use error::{bad_request, busy, crowded, malformed, too_large};
+pub use guard::cors_origin;
+pub use response::{Body, Response};

@@ -1,0 +1,158 @@
+//! What all tasks of a worker share.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use hyper::header::HeaderValue;
+
+use super::roster::Roster;
+use crate::{
+    command::{Env, WorkerState},
+    config::Config,
+    store::{Stat, Statistics, Store},
+};
+
+/// Bytes that one read takes at most, unless it continues a large request.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// A worker whose heartbeat is older than this, in milliseconds, is taken for stopped or dead.
+const STALE_MS: u64 = 1000;
+
+/// Clients that can be turned away with a word at the same time; more are turned away without one.
+const MAX_FAREWELLS: usize = 64;
+
+/// The state of one worker. Single-threaded: no borrow of a buffer lives across an `await`.
+pub(super) struct Hub {
+    pub(super) index: usize,
+    pub(super) workers: usize,
+    pub(super) store: Store,
+    pub(super) config: Arc<Config>,
+    /// What commands keep between requests.
+    pub(super) state: WorkerState,
+    /// The connections of this worker.
+    pub(super) roster: Rc<Roster>,
+    /// Where every read lands first, so that an idle connection owns no buffer.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// Where the replies of a batch are gathered.
+    pub(super) replies: RefCell<Vec<u8>>,
+    /// The value of `x-store-worker`.
+    pub(super) tag: HeaderValue,
+    /// Held by those who are being turned away.
+    farewells: Rc<()>,
+    draining: Cell<bool>,
+    started: Instant,
+    /// Milliseconds since `started`, as of the last tick.
+    uptime_ms: Cell<u64>,
+}
+
+impl Hub {
+    pub(super) fn new(index: usize, workers: usize, store: Store, config: Arc<Config>, state: WorkerState) -> Self {
+        let tag = format!("{index}/{}", std::process::id());
+        Self {
+            index,
+            workers,
+            store,
+            config,
+            state,
+            roster: Rc::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            replies: RefCell::default(),
+            tag: HeaderValue::from_str(&tag).expect("digits and a slash"),
+            farewells: Rc::default(),
+            draining: Cell::new(false),
+            started: Instant::now(),
+            uptime_ms: Cell::new(0),
+        }
+    }
+
+    pub(super) fn statistics(&self) -> &dyn Statistics {
+        self.store.statistics()
+    }
+
+    /// Counts one event.
+    pub(super) fn count(&self, stat: Stat) {
+        self.statistics().add(stat, 1);
+    }
+
+    /// What a batch of commands is executed in.
+    pub(super) fn env(&self) -> Env<'_> {
+        Env {
+            store: &self.store,
+            config: &self.config,
+            now_ms: now_ms(),
+            worker: self.index,
+            workers: self.workers,
+            state: &self.state,
+        }
+    }
+
+    /// Shows the other workers that this one turns, and sets the coarse clock.
+    pub(super) fn beat(&self) {
+        self.statistics().set(Stat::Heartbeat, now_ms());
+        self.uptime_ms.set(self.started.elapsed().as_millis() as u64);
+    }
+
+    /// Milliseconds since the worker started, as of the last tick: enough for time limits of seconds, and free.
+    pub(super) fn uptime_ms(&self) -> u64 {
+        self.uptime_ms.get()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(super) fn start_draining(&self) {
+        self.draining.set(true);
+    }
+
+    /// A place among those who are being turned away, held until it is dropped.
+    pub(super) fn start_farewell(&self) -> Option<Rc<()>> {
+        (Rc::strong_count(&self.farewells) <= MAX_FAREWELLS).then(|| Rc::clone(&self.farewells))
+    }
+
+    /// Whether some other worker that turns has fewer clients than this one.
+    pub(super) fn has_more_clients_than_another(&self) -> bool {
+        let statistics = self.statistics();
+        let (own, now_ms) = (statistics.worker(self.index, Stat::Clients), now_ms());
+        (0..self.workers).filter(|&other| other != self.index).any(|other| {
+            let turns = now_ms.saturating_sub(statistics.worker(other, Stat::Heartbeat)) < STALE_MS;
+            turns && statistics.worker(other, Stat::Clients) < own
+        })
+    }
+}
+
+/// Milliseconds of the Unix clock.
+pub(super) fn now_ms() -> u64 {
+    UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+/// The pauses of a request that waits for a stopped process: 1 ms, growing to 10 ms, until the time is up.
+pub(super) struct Patience {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    /// Starts to wait.
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), pause: Self::FIRST }
+    }
+
+    /// Whether the wait took longer than it may.
+    pub(super) fn is_over(&self, limit: Duration) -> bool {
+        self.since.elapsed() >= limit
+    }
+
+    /// Sleeps while other connections are served.
+    pub(super) async fn pause(&mut self) {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+    }
+}

@@ -1,0 +1,15 @@
+//! The event loops of a worker: sockets to protocols and back, with back-pressure, time limits and an orderly end.
+
+mod accept;
+mod drain;
+mod http;
+mod hub;
+mod resp;
+mod roster;
+#[cfg(test)]
+mod tests;
+mod tick;
+mod wire;
+mod worker;
+
+pub use worker::{Worker, run};

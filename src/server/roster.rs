@@ -1,0 +1,117 @@
+//! The connections of a worker: who is there, what each is doing, and how to end it.
+//!
+//! A connection's task marks in its [`Pulse`] what it waits for. Whoever reads the pulse runs on the same thread, hence
+//! only while that task waits; so a connection seen idle is idle, and may be ended on the spot by aborting its
+//! task. That is why no read needs a timer of its own, nor a second event to wait for.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::hub::Hub;
+use crate::{command::Session, store::Stat};
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The client's next request, or the rest of one that has not arrived in full.
+    Idle,
+    /// The rest of an HTTP head.
+    Head,
+    /// The rest of an HTTP body.
+    Body,
+    /// Its turn, or the store, or the client to take replies.
+    Busy,
+    /// The client to take an HTTP answer that is complete.
+    Answer,
+}
+
+/// What a connection is doing, and since when.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    phase: Cell<Phase>,
+    since_ms: Cell<u64>,
+}
+
+impl Pulse {
+    /// Enters a phase, or makes progress in it; `now_ms` is the worker's uptime.
+    pub(super) fn mark(&self, phase: Phase, now_ms: u64) {
+        self.phase.set(phase);
+        self.since_ms.set(now_ms);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+}
+
+struct Seat {
+    abort: AbortHandle,
+    pulse: Rc<Pulse>,
+    session: Option<Rc<RefCell<Session>>>,
+}
+
+/// All connections of a worker.
+#[derive(Default)]
+pub(super) struct Roster {
+    seats: RefCell<HashMap<u64, Seat>>,
+    next: Cell<u64>,
+}
+
+/// A connection's place; when it is dropped, the connection is gone. Its client was counted before.
+pub(super) struct Place {
+    hub: Rc<Hub>,
+    number: u64,
+    pub(super) pulse: Rc<Pulse>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let seat = self.hub.roster.seats.borrow_mut().remove(&self.number);
+        self.hub.statistics().sub(Stat::Clients, 1);
+        if let Some(session) = seat.and_then(|seat| seat.session) {
+            self.hub.state.clients.remove(session.borrow().id);
+        }
+    }
+}
+
+impl Roster {
+    /// Runs a connection's task.
+    pub(super) fn seat<F>(hub: &Rc<Hub>, session: Option<Rc<RefCell<Session>>>, task: impl FnOnce(Place) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let number = hub.roster.next.replace(hub.roster.next.get() + 1);
+        let pulse = Rc::new(Pulse { phase: Cell::new(Phase::Idle), since_ms: Cell::new(hub.uptime_ms()) });
+        let place = Place { hub: Rc::clone(hub), number, pulse: Rc::clone(&pulse) };
+        let abort = spawn_local(task(place)).abort_handle();
+        hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seats.borrow().len()
+    }
+
+    /// Ends the connections that `overdue` picks by their phase and the milliseconds since it began; returns how many.
+    pub(super) fn end(&self, now_ms: u64, overdue: impl Fn(Phase, u64) -> bool) -> usize {
+        let seats = self.seats.borrow();
+        let is_overdue =
+            |seat: &&Seat| overdue(seat.pulse.phase.get(), now_ms.saturating_sub(seat.pulse.since_ms.get()));
+        seats.values().filter(is_overdue).map(|seat| seat.abort.abort()).count()
+    }
+
+    /// Calls `with` for every RESP client that was active in the last `window_ms` milliseconds.
+    pub(super) fn each_active(&self, now_ms: u64, window_ms: u64, with: impl Fn(&Session)) {
+        for seat in self.seats.borrow().values() {
+            if now_ms.saturating_sub(seat.pulse.since_ms.get()) <= window_ms
+                && let Some(session) = &seat.session
+            {
+                with(&session.borrow());
+            }
+        }
+    }
+}

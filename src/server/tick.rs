@@ -1,0 +1,50 @@
+//! What a worker does ten times a second beside serving: show that it turns, free what has expired, take over
+//! settings that other workers changed, end connections that have been silent for too long.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{hub::Hub, roster::Phase};
+use crate::store::Stat;
+
+/// Between two ticks.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Ticks between two looks at the connections.
+const ROUND: u32 = 10;
+/// Milliseconds that the head of an HTTP request may take.
+const HEAD_MS: u64 = 10_000;
+/// Milliseconds that the body of an HTTP request may stand still.
+const BODY_MS: u64 = 30_000;
+
+/// Ticks for ever.
+pub(super) async fn run(hub: Rc<Hub>) {
+    let mut interval = interval(PERIOD);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    for tick in 0u32.. {
+        interval.tick().await;
+        hub.beat();
+        hub.store.sweep();
+        // What a stopped process holds is looked at again with the next tick.
+        let _ = hub.state.settings.refresh();
+        hub.state.clients.tick();
+        if tick.is_multiple_of(ROUND) {
+            look_after_connections(&hub);
+        }
+    }
+}
+
+fn look_after_connections(hub: &Hub) {
+    let now_ms = hub.uptime_ms();
+    let idle_ms = hub.state.settings.idle_timeout().map_or(u64::MAX, |timeout| timeout.as_millis() as u64);
+    let is_idle = |phase, ms| matches!(phase, Phase::Idle | Phase::Busy | Phase::Answer) && ms >= idle_ms;
+    let idle = hub.roster.end(now_ms, is_idle);
+    let slow = hub.roster.end(now_ms, |phase, ms| match phase {
+        Phase::Head => ms >= HEAD_MS,
+        Phase::Body => ms >= BODY_MS,
+        _ => false,
+    });
+    hub.statistics().add(Stat::IdleClosed, (idle + slow) as u64);
+    let window_ms = (PERIOD * ROUND).as_millis() as u64;
+    hub.roster.each_active(now_ms, window_ms, |session| hub.state.clients.update(session));
+}
