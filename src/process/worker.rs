@@ -1,0 +1,127 @@
+//! One worker: what a process does between its fork and the event loop, and what it leaves behind.
+//!
+//! A worker follows its master into death at once (`SIGKILL`): every write that was acknowledged lies in the segment, and a
+//! worker without a master would be one that nobody replaces, holding sockets that a new master needs.
+
+use std::{
+    io::{self, PipeWriter, Write},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{Failure, listeners::Listeners};
+use crate::{
+    backend::SharedStore,
+    config::Config,
+    server,
+    shm::Segment,
+    store::{Stat, Store},
+    sys::{
+        process::{self, Pid},
+        signal::{Signal, Signals},
+    },
+};
+
+/// How long an operation waits for a lock before the request steps aside for others.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// The exit code of a worker that cannot run here, and whose replacement could not either.
+pub(super) const CANNOT_RUN_HERE: i32 = 2;
+
+/// What a worker sends through its pipe once it serves; anything else is the reason why it cannot.
+pub(super) const READY: &[u8] = b"\x06";
+
+/// Longest report, in bytes: what a pipe takes and gives as a whole.
+pub(super) const MAX_REPORT_BYTES: usize = 4096;
+
+/// All that a worker needs and takes over from its master.
+pub(super) struct Post {
+    pub(super) index: usize,
+    pub(super) master: Pid,
+    pub(super) config: Arc<Config>,
+    pub(super) segment: Segment,
+    pub(super) listeners: Listeners,
+}
+
+/// Serves until the master asks for an end; then ends the process. `report` tells the master that the worker serves, or
+/// why it cannot.
+pub(super) fn run(post: Post, mut report: PipeWriter) -> ! {
+    let span = tracing::error_span!("worker", index = post.index, pid = %Pid::own());
+    let _inside = span.enter();
+    let ended = prepare(&post).and_then(|shutdown| {
+        let store = open(&post)?;
+        say(&mut report, READY);
+        serve(post, store, shutdown)
+    });
+    let code = match &ended {
+        Ok(()) => 0,
+        Err(Failure::Refused(why)) => {
+            tracing::error!("cannot run here: {why}");
+            say(&mut report, why.as_bytes());
+            CANNOT_RUN_HERE
+        }
+        Err(Failure::Failed(why)) => {
+            tracing::error!("failed: {why}");
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+/// If nobody reads it, the master has just died, and the kernel is about to end this process.
+fn say(report: &mut PipeWriter, what: &[u8]) {
+    let _ = report.write_all(&what[..what.len().min(MAX_REPORT_BYTES)]);
+}
+
+/// Makes this process a worker; returns what becomes readable when it shall end.
+///
+/// `SIGINT` and `SIGHUP` stay held back, as the master has them: a terminal sends them to the whole group, and it is the
+/// master who acts on them.
+fn prepare(post: &Post) -> Result<OwnedFd, Failure> {
+    let failed = |what: &'static str| move |error: io::Error| Failure::Failed(format!("{what}: {error}"));
+    process::end_with_parent().map_err(failed("cannot follow the master"))?;
+    if Pid::parent() != post.master {
+        return Err(Failure::Failed("the master died while this worker was being made".to_owned()));
+    }
+    process::set_name(&format!("store-worker{}", post.index)).map_err(failed("cannot take a name"))?;
+    if !post.config.core_dumps {
+        process::forbid_core_files().map_err(failed("cannot forbid core files"))?;
+    }
+    Signals::listen(&[Signal::Terminate]).and_then(Signals::into_descriptor).map_err(failed("cannot receive signals"))
+}
+
+fn open(post: &Post) -> Result<Store, Failure> {
+    let shared = SharedStore::open(post.segment.clone(), Some(PATIENCE))
+        .map_err(|error| Failure::Refused(format!("cannot use the segment: {error}")))?;
+    let store = Store::on(Arc::new(shared));
+    sign_on(&store, post.index);
+    Ok(store)
+}
+
+/// Takes over the statistics of this worker index. Levels describe a process: those of the last one went with it.
+fn sign_on(store: &Store, index: usize) {
+    let statistics = store.statistics();
+    statistics.select(Some(index));
+    for stat in Stat::ALL.iter().filter(|stat| !stat.is_total()) {
+        statistics.set(*stat, 0);
+    }
+    statistics.add(Stat::Starts, 1);
+    statistics.set(Stat::Pid, u64::from(std::process::id()));
+    statistics.set(Stat::StartedAt, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+}
+
+fn serve(post: Post, store: Store, shutdown: OwnedFd) -> Result<(), Failure> {
+    let Listeners { http, resp, resp_unix } = post.listeners;
+    let worker = server::Worker {
+        index: post.index,
+        workers: post.config.workers,
+        store,
+        config: post.config,
+        http,
+        resp,
+        resp_unix,
+        shutdown,
+    };
+    server::run(worker).map_err(|error| Failure::Failed(format!("the event loop ended: {error}")))
+}
