@@ -89,6 +89,6 @@ pub(crate) fn nc(addr: SocketAddr, text: &str) -> Output {
 /// Runs a script of `tests/it/py` with a Python that has redis-py.
 pub(crate) fn python(script: &str, args: &[&str]) -> Output {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/py").join(script);
-    let python = std::env::var("STORE_MASTER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let python = std::env::var("IT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     run(&python, &[&[script.to_str().unwrap()], args].concat())
 }
