@@ -11,6 +11,8 @@ mod clients;
 mod http;
 mod kill;
 mod life;
+mod load;
 mod memory;
 mod resp;
+mod segment;
 mod workers;
