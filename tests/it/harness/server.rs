@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -58,14 +58,14 @@ impl Start {
     pub(crate) fn refused(self) -> Output {
         let mut child = self.spawn();
         let mut stdout = child.stdout.take().unwrap();
-        let stderr = collect(child.stderr.take().unwrap());
+        let (stderr, collector) = collect(child.stderr.take().unwrap());
         let Some(status) = wait(&mut child, START_PATIENCE) else {
-            let pid = child.id() as i32;
-            signal(pid, Signal::SIGKILL);
+            signal(child.id() as i32, Signal::SIGKILL);
             panic!("the program started although it should have refused: {}", stderr.lock().unwrap());
         };
         let mut text = String::new();
         stdout.read_to_string(&mut text).unwrap();
+        collector.join().unwrap();
         let stderr = stderr.lock().unwrap().clone();
         Output { code: status.code(), stdout: text, stderr }
     }
@@ -99,7 +99,7 @@ impl Server {
     }
 
     fn ready(mut child: Child) -> Self {
-        let stderr = collect(child.stderr.take().unwrap());
+        let (stderr, _) = collect(child.stderr.take().unwrap());
         let (send, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         // Reads on after the ready line, so that the program never writes into a closed pipe.
@@ -274,14 +274,15 @@ fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     status
 }
 
-fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// Reads a pipe to its end in a thread of its own; what has come so far can be seen at any time.
+fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let sink = Arc::clone(&text);
-    thread::spawn(move || {
+    let collector = thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok);
         lines.for_each(|line| *sink.lock().unwrap() += &(line + "\n"));
     });
-    text
+    (text, collector)
 }
 
 /// Living children of a process.
