@@ -12,7 +12,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("cli", &["config", "store"]),
     ("command", &["store", "config"]),
     ("protocol", &["command", "store", "config"]),
-    ("server", &["protocol", "command", "store", "config"]),
+    ("server", &["protocol", "command", "store", "config", "sys"]),
     ("process", &["server", "config", "backend", "store", "shm", "sys"]),
 ];
 
@@ -54,7 +54,7 @@ fn product() -> Vec<(String, String)> {
 
 /// The code of a file without its comments and without its tests, which may use anything.
 fn code(file: &str, text: &str) -> String {
-    if file.ends_with("/tests.rs") || file.contains("/tests/") {
+    if is_for_tests(file) {
         return String::new();
     }
     let text = match text.find("#[cfg(test)]\nmod ") {
@@ -67,6 +67,17 @@ fn code(file: &str, text: &str) -> String {
         _ => line,
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the file, or a folder it lies in, is a module that only tests have: `#[cfg(test)] mod name;` in its parent.
+fn is_for_tests(file: &str) -> bool {
+    let path = Path::new(file).with_extension("");
+    path.ancestors().filter(|path| path.starts_with("src") && path.parent().is_some()).any(|path| {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        let declared = format!("#[cfg(test)]\nmod {};", name.to_string_lossy());
+        let parents = [folder.join("mod.rs"), folder.join("lib.rs"), folder.with_extension("rs")];
+        parents.iter().any(|parent| fs::read_to_string(root().join(parent)).is_ok_and(|text| text.contains(&declared)))
+    })
 }
 
 /// The modules that come first in every path after `start` (`crate::`), braces included.

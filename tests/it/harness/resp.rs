@@ -113,8 +113,10 @@ impl Resp {
 
     /// Sends a command of any bytes and reads the reply.
     pub(crate) fn cmd<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
-        let shown = || args.iter().map(|a| String::from_utf8_lossy(a.as_ref())).take(6).collect::<Vec<_>>().join(" ");
-        self.try_cmd(args).unwrap_or_else(|error| panic!("`{}`: {error}", shown()))
+        self.try_cmd(args).unwrap_or_else(|error| {
+            let shown: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg.as_ref()).into_owned()).collect();
+            panic!("`{:.100}`: {error}", shown.join(" "))
+        })
     }
 
     /// As [`Resp::cmd`], with the connection's failure as a value.
