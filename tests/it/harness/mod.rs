@@ -1,0 +1,13 @@
+//! What the black-box tests share: a running server, two small clients, and the real tools.
+
+mod http;
+mod random;
+mod resp;
+mod server;
+mod tools;
+
+pub(crate) use http::{Http, percent};
+pub(crate) use random::Random;
+pub(crate) use resp::{Reply, Resp, encode};
+pub(crate) use server::{Server, Start, alive, segment_name, signal, wait_until};
+pub(crate) use tools::{curl, input, nc, python, redis_cli, run};

@@ -1,0 +1,18 @@
+//! Black-box tests: they start the real program on free ports and talk to it as its users do.
+//!
+//! Nothing in here looks inside the program. A test that needs `redis-cli`, `redis-benchmark`, `curl`, `nc` or
+//! redis-py fails, and says so, where the tool is missing; `scripts/test` installs them.
+
+mod harness;
+
+mod architecture;
+mod bad_input;
+mod clients;
+mod http;
+mod kill;
+mod life;
+mod load;
+mod memory;
+mod resp;
+mod segment;
+mod workers;
