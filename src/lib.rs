@@ -4,6 +4,7 @@
 compile_error!("segments are little-endian");
 
 pub mod backend;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod process;

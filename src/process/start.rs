@@ -68,8 +68,7 @@ fn make_tables(config: &Config, segment: &Segment) -> Result<(), Failure> {
     if config.tables.is_empty() {
         return Ok(());
     }
-    let shared = SharedStore::open(segment.clone(), Some(config.lock_wait))
-        .map_err(|error| Failure::Refused(format!("cannot use the segment: {error}")))?;
+    let shared = SharedStore::open(segment.clone(), Some(config.lock_wait));
     let store = Store::on(Arc::new(shared));
     for (name, spec) in &config.tables {
         store

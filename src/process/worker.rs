@@ -92,8 +92,7 @@ fn prepare(post: &Post) -> Result<OwnedFd, Failure> {
 }
 
 fn open(post: &Post) -> Result<Store, Failure> {
-    let shared = SharedStore::open(post.segment.clone(), Some(PATIENCE))
-        .map_err(|error| Failure::Refused(format!("cannot use the segment: {error}")))?;
+    let shared = SharedStore::open(post.segment.clone(), Some(PATIENCE));
     let store = Store::on(Arc::new(shared));
     sign_on(&store, post.index);
     Ok(store)
