@@ -70,6 +70,7 @@ impl KvBackend for SharedStore {
     }
 
     fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        check(db, b"")?;
         keys.iter().try_for_each(|key| check(db, key))?;
         self.keys.read_many(self.patience, clock::now_ms(), db, keys).map_err(refused)
     }
@@ -96,6 +97,7 @@ impl KvBackend for SharedStore {
     }
 
     fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
+        check(db, b"")?;
         let mut places = HashMap::with_capacity(pairs.len());
         let mut merged: Vec<(&[u8], &[u8])> = Vec::with_capacity(pairs.len());
         for &(key, value) in pairs {
