@@ -283,6 +283,23 @@ pub(crate) fn acquire_slow(
     }
 }
 
+/// Waits for whoever holds a lock that the caller does not want itself, or recovers them.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the attempt is over.
+#[cold]
+pub(crate) fn wait_for_owner(segment: &Segment, word: &AtomicU32, attempt: &mut Attempt) -> Result<(), Refusal> {
+    match word.load(Ordering::Acquire) {
+        seen if seen & lock::OWNER != 0 => sleep_on_owner(segment, word, seen, attempt),
+        _ => {
+            attempt.left()?;
+            std::thread::yield_now();
+            Ok(())
+        }
+    }
+}
+
 /// Sleeps until the owner of the lock that was `seen` lets go of it or dies; in the latter case recovers it.
 ///
 /// # Errors

@@ -427,6 +427,7 @@ impl Tables {
         if first == last {
             // Release: a reader that sees the word also sees every earlier change of the sequence.
             words[first].store(scratch[first], Ordering::Release);
+            point("word-stored");
             header.sequence.store(sequence + 2, Ordering::Release);
             return;
         }

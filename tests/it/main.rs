@@ -15,4 +15,6 @@ mod load;
 mod memory;
 mod resp;
 mod segment;
+#[cfg(feature = "crash-points")]
+mod stopped;
 mod workers;
