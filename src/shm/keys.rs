@@ -1033,7 +1033,7 @@ impl Keys {
                 None => self.take_filled(writer, key.bytes)?.0.0,
             };
         }
-        encoded.flags = encoded.flags & !flag::ENCODING | if tree { flag::TREE } else { flag::BLOCK };
+        encoded.flags = (encoded.flags & !flag::ENCODING) | if tree { flag::TREE } else { flag::BLOCK };
         encoded.words[LEN_WORD] = from.words[LEN_WORD];
         encoded.words[VALUE_WORD] = block.0;
         Ok(encoded)
