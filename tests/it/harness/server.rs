@@ -109,6 +109,7 @@ impl Server {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = lines.recv_timeout(left) else {
+                wait(&mut server.child, Duration::from_secs(1));
                 panic!("no ready line; stdout {:?}; stderr:\n{}", server.greeting, server.stderr());
             };
             server.greeting.push(line.clone());
