@@ -187,7 +187,7 @@ fn a_full_heap_refuses_and_recovers() {
 
 /// Sets `key:0`, `key:1` and so on until the first refusal, which must be for want of memory; returns how many there are.
 fn fill_with_values(redis: &mut Resp, value: &str) -> i64 {
-    let batch = (200_000 / value.len() as i64).clamp(1, 200);
+    let batch = (200_000 / value.len() as i64).clamp(1, 50);
     let mut written = 0;
     loop {
         let keys = written..written + batch;
