@@ -101,7 +101,7 @@ impl BlockRef {
     /// The block at `at` in the segment.
     #[must_use]
     pub const fn new(at: u64, generation: u32) -> Self {
-        Self((generation as u64) << 32 | at / BLOCK_ALIGN)
+        Self(((generation as u64) << 32) | (at / BLOCK_ALIGN))
     }
 
     /// Where the block starts in the segment.
@@ -133,7 +133,7 @@ pub mod block {
     /// The word of a block that `slot` took.
     #[must_use]
     pub const fn used(generation: u32, slot: u32) -> u64 {
-        (generation as u64) << 32 | USED | slot as u64
+        ((generation as u64) << 32) | USED | slot as u64
     }
 
     /// The generation of a word.

@@ -35,7 +35,7 @@ pub const fn is_live(sequence: u64) -> bool {
 /// A meta word.
 #[must_use]
 pub const fn meta(key_len: usize, flags: u16) -> u32 {
-    key_len as u32 & 0xffff | (flags as u32) << 16
+    (key_len as u32 & 0xffff) | ((flags as u32) << 16)
 }
 
 /// Key length of a meta word.

@@ -246,8 +246,8 @@ impl Held {
     #[must_use]
     pub const fn encode(self) -> u64 {
         match self {
-            Self::Row(space, row) => 1 << 56 | (space as u64) << 32 | row as u64,
-            Self::Group(space, group) => 2 << 56 | (space as u64) << 32 | group as u64,
+            Self::Row(space, row) => (1 << 56) | ((space as u64) << 32) | row as u64,
+            Self::Group(space, group) => (2 << 56) | ((space as u64) << 32) | group as u64,
             Self::Directory => 3 << 56,
             Self::Gate => 4 << 56,
         }
@@ -256,7 +256,7 @@ impl Held {
     /// What a word stands for; `None` if it stands for nothing.
     #[must_use]
     pub const fn decode(word: u64) -> Option<Self> {
-        let space = (word >> 32) as u32 & 0xff_ffff;
+        let space = ((word >> 32) as u32) & 0xff_ffff;
         match word >> 56 {
             1 => Some(Self::Row(space, word as u32)),
             2 => Some(Self::Group(space, word as u32)),

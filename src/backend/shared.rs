@@ -16,7 +16,9 @@ use std::{
 
 use crate::{
     shm::{Counted, Counters, Keys, Refusal, Segment, StatCells, Tables},
-    store::{Backend, Error, KvBackend, Made, Result, Schema, Stat, Statistics, TableBackend, TableInfo, TableSpec},
+    store::{
+        Backend, Error, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec,
+    },
     sys::clock,
 };
 
@@ -56,6 +58,21 @@ impl SharedStore {
             tables.insert(table.schema().table().to_owned(), Arc::clone(&table));
         }
         Ok(table)
+    }
+}
+
+impl Store {
+    /// A store on a segment. Operations wait for what others hold, for as long as it takes: a killed holder is recovered at
+    /// once, a stopped one is waited for.
+    #[must_use]
+    pub fn open(segment: Segment) -> Self {
+        Self::on(Arc::new(SharedStore::open(segment, None)))
+    }
+
+    /// As [`Store::open`], but operations answer [`Error::Busy`] when they have waited for `patience`, and have changed nothing then.
+    #[must_use]
+    pub fn open_timeout(segment: Segment, patience: Duration) -> Self {
+        Self::on(Arc::new(SharedStore::open(segment, Some(patience))))
     }
 }
 

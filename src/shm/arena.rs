@@ -45,7 +45,7 @@ pub(crate) fn claim_page(segment: &Segment, slot: &Slot, number: u32, place: Opt
 }
 
 fn claimed(number: u32) -> u32 {
-    kind::CLAIMED | number << 8
+    kind::CLAIMED | (number << 8)
 }
 
 /// Ends a claim: the page is what `state` says.
@@ -138,7 +138,7 @@ impl Units {
         pages.map(move |page| {
             let from = self.first.max(page * PAGE_UNITS) - page * PAGE_UNITS;
             let to = end.min((page + 1) * PAGE_UNITS) - page * PAGE_UNITS;
-            (page as u32, u64::MAX >> (64 - (to - from)) << from)
+            (page as u32, (u64::MAX >> (64 - (to - from))) << from)
         })
     }
 }
@@ -154,7 +154,7 @@ pub(crate) fn find_units(segment: &Segment, count: u64) -> Option<Units> {
             _ => u64::MAX,
         };
         for unit in 0..PAGE_UNITS {
-            if used >> unit & 1 == 1 {
+            if (used >> unit) & 1 == 1 {
                 run.count = 0;
             } else {
                 if run.count == 0 {

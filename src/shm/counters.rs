@@ -26,7 +26,7 @@ use shm_layout::{
 use super::{
     gate::{self, Gate},
     journal::{Intent, RowChange},
-    locks::{Attempt, Writer, patiently},
+    locks::{self, Attempt, Writer, patiently},
     rows::{self, Room, claim_free},
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -99,9 +99,10 @@ impl Counters {
                 if live && gate::unchanged(&self.segment, gate) {
                     return Ok(value.map(|value| value as i64));
                 }
-                // It is being made at this moment.
-                attempt.left()?;
-                std::hint::spin_loop();
+                // It is being made at this moment: its maker holds the row.
+                if let Some(header) = found.and_then(|found| self.space.header(&self.segment, found.row)) {
+                    locks::wait_for_owner(&self.segment, &header.lock, &mut attempt)?;
+                }
             }
         })
     }

@@ -3,13 +3,14 @@
 //! Built only with the feature `crash-points`; otherwise [`point`] is nothing. The environment variable
 //! `STORE_MASTER_STOP_AT` names the point, and a process stops itself (SIGSTOP) the first time it comes there.
 
-/// Every point, in the order in which an insertion passes them.
+/// Every point, in the order in which an insertion passes them; then those of making a table.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
     "block-taken",
     "group-locked",
     "row-locked",
+    "word-stored",
     "before-commit",
     "committed",
     "row-odd",
@@ -20,6 +21,10 @@ pub const POINTS: &[&str] = &[
     "row-even",
     "counted",
     "before-release",
+    "units-noted",
+    "units-taken",
+    "region-ready",
+    "table-live",
 ];
 
 /// Stops the process if `name` is the point that it was asked to stop at.

@@ -24,6 +24,7 @@ use shm_layout::{
 
 use super::{
     arena::{self, Units},
+    crash::point,
     gate::{self, Gate},
     journal,
     locks::{Attempt, Writer, patiently},
@@ -122,8 +123,10 @@ fn try_make(segment: &Segment, spec: &RawSpec) -> Result<(TableListing, bool), R
     let run = take_region(segment, writer.slot(), index, geometry.bytes / table::UNIT_BYTES)?;
     prepare(segment, index, run.at(segment), geometry, spec);
     let entry = segment.entry(index);
+    point("region-ready");
     // Release: whoever finds the table finds all of it.
     entry.state.store(state::LIVE, Ordering::Release);
+    point("table-live");
     segment.header().directory_version.fetch_add(1, Ordering::AcqRel);
     writer.slot().claim_units[2].store(0, Ordering::Release);
     let generation = entry.generation.load(Ordering::Relaxed);
@@ -137,7 +140,9 @@ fn take_region(segment: &Segment, slot: &Slot, index: usize, units: u64) -> Resu
         slot.claim_units[1].store(run.count, Ordering::Relaxed);
         // Release: the note is complete before the first unit is taken.
         slot.claim_units[2].store(index as u64 + 1, Ordering::Release);
+        point("units-noted");
         if arena::take_units(segment, run) {
+            point("units-taken");
             return Ok(run);
         }
         slot.claim_units[2].store(0, Ordering::Release);

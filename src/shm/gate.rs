@@ -100,18 +100,8 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
 /// # Errors
 ///
 /// [`Refusal::Busy`] when the attempt is over.
-#[cold]
 pub(crate) fn wait(segment: &Segment, attempt: &mut Attempt) -> Result<(), Refusal> {
-    let word = &segment.header().gate_lock;
-    match word.load(Ordering::Acquire) {
-        0 => {
-            // Between mark and lock, on the way in or out.
-            attempt.left()?;
-            std::thread::yield_now();
-            Ok(())
-        }
-        seen => locks::sleep_on_owner(segment, word, seen, attempt),
-    }
+    locks::wait_for_owner(segment, &segment.header().gate_lock, attempt)
 }
 
 /// The gate's sequence, once it is even.

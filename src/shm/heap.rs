@@ -181,7 +181,7 @@ fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -
 }
 
 fn heap_state(class: u32) -> u32 {
-    kind::HEAP | class << 8
+    kind::HEAP | (class << 8)
 }
 
 fn add_page(writer: &Writer<'_>, class: u32) -> Option<u32> {

@@ -35,7 +35,7 @@ fn matches(low: u64, high: u64, tag: u8) -> u32 {
 #[inline(always)]
 fn matches(low: u64, high: u64, tag: u8) -> u32 {
     let bytes = low.to_le_bytes().into_iter().chain(high.to_le_bytes());
-    bytes.enumerate().filter(|&(_, byte)| byte == tag).fold(0, |bits, (i, _)| bits | 1 << i)
+    bytes.enumerate().filter(|&(_, byte)| byte == tag).fold(0, |bits, (i, _)| bits | (1 << i))
 }
 
 /// Goes through the rows that a hash may stand for, in the order of the search; ends at the first for which `accept` is true.
@@ -146,7 +146,7 @@ fn set_tag(group: &Group, place: usize, tag: u8) {
     const { assert!(PLACES == 16) };
     let word: &AtomicU64 = &group.tags[place / 8];
     let shift = place % 8 * 8;
-    let set = |tags: u64| Some(tags & !(0xff << shift) | u64::from(tag) << shift);
+    let set = |tags: u64| Some((tags & !(0xff << shift)) | (u64::from(tag) << shift));
     // Release: the row was filled before its tag can be seen.
     let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set);
 }

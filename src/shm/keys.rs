@@ -28,7 +28,7 @@ use super::{
     gate::{self, Gate},
     heap::{self, Ledger},
     journal::{self, CHUNK_ENTRIES, Intent, RowChange},
-    locks::{Attempt, Writer, patiently},
+    locks::{self, Attempt, Writer, patiently},
     rows::{self, FreeRow, Room, claim_free, is_past},
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -384,6 +384,7 @@ impl Keys {
         if let (Some(words), Some(header)) = (self.space.words(&self.segment, seen.row), self.header(seen.row)) {
             // Release: a reader that sees the word also sees every earlier change of the sequence.
             words[word].store(value, Ordering::Release);
+            point("word-stored");
             header.sequence.store(seen.sequence + 2, Ordering::Release);
         }
     }
@@ -1032,7 +1033,7 @@ impl Keys {
                 None => self.take_filled(writer, key.bytes)?.0.0,
             };
         }
-        encoded.flags = encoded.flags & !flag::ENCODING | if tree { flag::TREE } else { flag::BLOCK };
+        encoded.flags = (encoded.flags & !flag::ENCODING) | if tree { flag::TREE } else { flag::BLOCK };
         encoded.words[LEN_WORD] = from.words[LEN_WORD];
         encoded.words[VALUE_WORD] = block.0;
         Ok(encoded)
@@ -1147,9 +1148,7 @@ impl Keys {
             if steady && (sound || (!live && owner == 0)) {
                 return Ok(live && !past && row::flags(meta) & flag::DB == u16::from(db));
             }
-            // Somebody changes it: at most for an attempt.
-            attempt.left()?;
-            std::thread::yield_now();
+            locks::wait_for_owner(&self.segment, &header.lock, &mut attempt)?;
         }
     }
 

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_utils::Backoff;
 use shm_layout::slot::{self, Held, Slot, alive, lock};
 
 use super::{
@@ -35,8 +36,6 @@ use crate::sys::futex;
 
 /// Longest wait of one attempt.
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(2);
-/// Looks at a held lock before the waiter goes to sleep: about a microsecond.
-const SPINS: u32 = 64;
 /// Longest sleep: old kernels do not wake a second sleeper when the first one dies as well.
 const RE_EXAMINE: Duration = Duration::from_secs(1);
 /// Lock words that a writer remembers by address.
@@ -149,11 +148,11 @@ impl<'a> Writer<'a> {
     pub(crate) fn lock(&mut self, name: Held, word: &'a AtomicU32) -> Result<(), Refusal> {
         self.announce(name);
         // AcqRel: the announcement is visible before the lock, and what the last owner wrote is seen.
-        if word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            if let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt) {
-                self.slot.held[self.held].store(0, Ordering::Relaxed);
-                return Err(refusal);
-            }
+        if word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            && let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt)
+        {
+            self.slot.held[self.held].store(0, Ordering::Relaxed);
+            return Err(refusal);
         }
         self.keep(word);
         Ok(())
@@ -267,18 +266,34 @@ pub(crate) fn acquire_slow(
     number: u32,
     attempt: &mut Attempt,
 ) -> Result<(), Refusal> {
-    let mut spins = 0;
+    let backoff = Backoff::new();
     loop {
         let seen = word.load(Ordering::Acquire);
         if seen == 0 {
             if word.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
-        } else if spins < SPINS {
-            spins += 1;
-            std::hint::spin_loop();
+        } else if !backoff.is_completed() {
+            backoff.snooze();
         } else {
             sleep_on_owner(segment, word, seen, attempt)?;
+        }
+    }
+}
+
+/// Waits for whoever holds a lock that the caller does not want itself, or recovers them.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the attempt is over.
+#[cold]
+pub(crate) fn wait_for_owner(segment: &Segment, word: &AtomicU32, attempt: &mut Attempt) -> Result<(), Refusal> {
+    match word.load(Ordering::Acquire) {
+        seen if seen & lock::OWNER != 0 => sleep_on_owner(segment, word, seen, attempt),
+        _ => {
+            attempt.left()?;
+            std::thread::yield_now();
+            Ok(())
         }
     }
 }

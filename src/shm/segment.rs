@@ -14,7 +14,7 @@ use std::{
     fmt, fs,
     fs::File,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     ptr::NonNull,
     sync::{
         Arc,
@@ -632,7 +632,7 @@ fn own_namespace() -> Result<u64, SegmentError> {
 
 /// Opens the file and takes the master's lock. The workers of a killed master follow it within moments: they are
 /// waited for; a living master is not.
-fn lock_as_master(name: &str, path: &PathBuf, mode: u32) -> Result<File, SegmentError> {
+fn lock_as_master(name: &str, path: &Path, mode: u32) -> Result<File, SegmentError> {
     let start = Instant::now();
     loop {
         let file = file::open(path, true, mode).map_err(failed("opening the segment"))?;

@@ -180,16 +180,15 @@ impl Tables {
                 break;
             };
             let found = self.space.find(&self.segment, key);
-            let copied = found.filter(|found| row::is_live(found.sequence)).map(|found| {
-                self.copy(found.row, out);
-                found
-            });
+            let live = found.filter(|found| row::is_live(found.sequence));
+            if let Some(live) = live {
+                self.copy(live.row, out);
+            }
             // Acquire: everything copied was read before the sequences are looked at again.
             fence(Ordering::Acquire);
-            let steady = match (found, copied) {
-                (None, _) => true,
-                (_, Some(copied)) => self.sequence(copied.row) == copied.sequence,
-                _ => false,
+            let steady = match live {
+                Some(live) => self.sequence(live.row) == live.sequence,
+                None => found.is_none(),
             };
             if steady && gate::unchanged(&self.segment, gate) {
                 self.check_current()?;
@@ -427,6 +426,7 @@ impl Tables {
         if first == last {
             // Release: a reader that sees the word also sees every earlier change of the sequence.
             words[first].store(scratch[first], Ordering::Release);
+            point("word-stored");
             header.sequence.store(sequence + 2, Ordering::Release);
             return;
         }

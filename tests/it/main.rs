@@ -16,4 +16,6 @@ mod memory;
 mod readme;
 mod resp;
 mod segment;
+#[cfg(feature = "crash-points")]
+mod stopped;
 mod workers;

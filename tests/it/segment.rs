@@ -96,3 +96,16 @@ fn other_programs_can_open_it_by_name() {
     assert!(fs::exists(format!("/dev/shm/{name}")).unwrap(), "a visitor took the name along");
     assert_eq!(server.redis().run("SET k v"), Reply::ok());
 }
+
+/// A crate that others open shared memory with, and that nobody maintains: it finds our segment by its name.
+#[test]
+fn a_stranger_opens_the_segment_by_its_name() {
+    let name = segment_name("stranger");
+    let server = Server::start(&["--workers", "2", "--segment", &name]);
+    {
+        let memory = shared_memory::ShmemConf::new().os_id(&name).open().expect("the file is there");
+        assert_eq!(memory.len(), 64 << 20);
+    }
+    assert_eq!(server.redis().run("PING"), Reply::Status("PONG".into()));
+    assert!(fs::exists(format!("/dev/shm/{name}")).unwrap(), "the stranger took the name away");
+}

@@ -44,7 +44,7 @@ impl SharedStore {
     }
 
     /// Replaces a value by a function of it, which may refuse; the expiry stays.
-    fn compute(&self, db: u8, key: &[u8], function: &mut dyn FnMut(Option<&[u8]>) -> Result<Vec<u8>>) -> Result<()> {
+    fn compute(&self, db: u8, key: &[u8], mut function: impl FnMut(Option<&[u8]>) -> Result<Vec<u8>>) -> Result<()> {
         let mut refusal = Ok(());
         self.change(db, key, true, clock::now_ms(), &mut |record| match function(record.map(|record| record.value)) {
             Ok(value) => {
@@ -136,7 +136,7 @@ impl KvBackend for SharedStore {
 
     fn append(&self, db: u8, key: &[u8], tail: &[u8], max: usize) -> Result<u64> {
         let mut len = 0;
-        self.compute(db, key, &mut |value| {
+        self.compute(db, key, |value| {
             let value = value.unwrap_or_default();
             len = value.len() + tail.len();
             if len > max {
@@ -155,7 +155,7 @@ impl KvBackend for SharedStore {
             None => {}
         }
         let mut sum = 0;
-        self.compute(db, key, &mut |value| {
+        self.compute(db, key, |value| {
             sum = number::add_int(value, by)?;
             Ok(itoa::Buffer::new().format(sum).as_bytes().to_vec())
         })?;
@@ -164,7 +164,7 @@ impl KvBackend for SharedStore {
 
     fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>> {
         let mut sum = Vec::new();
-        self.compute(db, key, &mut |value| {
+        self.compute(db, key, |value| {
             sum = number::add_float(value, by)?;
             Ok(sum.clone())
         })?;
