@@ -7,7 +7,7 @@ use std::{
     io::{self, PipeWriter, Write},
     os::fd::OwnedFd,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use super::{Failure, listeners::Listeners};
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     server,
     shm::Segment,
-    store::{Stat, Store},
+    store::Store,
     sys::{
         process::{self, Pid},
         signal::{Signal, Signals},
@@ -50,7 +50,7 @@ pub(super) fn run(post: Post, mut report: PipeWriter) -> ! {
     let span = tracing::error_span!("worker", index = post.index, pid = %Pid::own());
     let _inside = span.enter();
     let ended = prepare(&post).and_then(|shutdown| {
-        let store = open(&post)?;
+        let store = Store::on(Arc::new(SharedStore::open(post.segment.clone(), Some(PATIENCE))));
         say(&mut report, READY);
         serve(post, store, shutdown)
     });
@@ -89,25 +89,6 @@ fn prepare(post: &Post) -> Result<OwnedFd, Failure> {
         process::forbid_core_files().map_err(failed("cannot forbid core files"))?;
     }
     Signals::listen(&[Signal::Terminate]).and_then(Signals::into_descriptor).map_err(failed("cannot receive signals"))
-}
-
-fn open(post: &Post) -> Result<Store, Failure> {
-    let shared = SharedStore::open(post.segment.clone(), Some(PATIENCE));
-    let store = Store::on(Arc::new(shared));
-    sign_on(&store, post.index);
-    Ok(store)
-}
-
-/// Takes over the statistics of this worker index. Levels describe a process: those of the last one went with it.
-fn sign_on(store: &Store, index: usize) {
-    let statistics = store.statistics();
-    statistics.select(Some(index));
-    for stat in Stat::ALL.iter().filter(|stat| !stat.is_total()) {
-        statistics.set(*stat, 0);
-    }
-    statistics.add(Stat::Starts, 1);
-    statistics.set(Stat::Pid, u64::from(std::process::id()));
-    statistics.set(Stat::StartedAt, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
 }
 
 fn serve(post: Post, store: Store, shutdown: OwnedFd) -> Result<(), Failure> {

@@ -82,14 +82,14 @@ async fn serve(worker: Worker) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes down who serves under this index now. Levels that an earlier process left behind start anew.
+/// Writes down who serves under this index now. Levels describe a process: those of an earlier one went with it.
 fn announce(worker: &Worker) {
     let statistics = worker.store.statistics();
     statistics.select(Some(worker.index));
+    Stat::ALL.iter().filter(|stat| !stat.is_total()).for_each(|stat| statistics.set(*stat, 0));
     statistics.add(Stat::Starts, 1);
     statistics.set(Stat::Pid, u64::from(std::process::id()));
     statistics.set(Stat::StartedAt, now_ms() / 1000);
-    statistics.set(Stat::Clients, 0);
 }
 
 /// Opens what the commands keep in the store, which a stopped process may hold for a while.

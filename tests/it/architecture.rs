@@ -7,7 +7,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("store", &[]),
     ("sys", &[]),
     ("shm", &["sys"]),
-    ("backend", &["store", "shm"]),
+    ("backend", &["store", "shm", "sys"]),
     ("config", &["store"]),
     ("cli", &["config", "store"]),
     ("command", &["store", "config"]),

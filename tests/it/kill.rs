@@ -120,12 +120,17 @@ fn others_answer(server: &Server, stopped: i32, until: Duration) -> Result<(), S
     let end = Instant::now() + until;
     let mut rounds = 0;
     let mut links: Vec<Resp> = own_commands().map(|_| server.redis()).collect();
-    // A connection that the stopped worker was about to accept, or has accepted, is not asked.
-    let awake = |redis: &Resp| server.owner(redis.stream()).is_some_and(|owner| owner != stopped);
-    if !wait_until(HANG, || links.iter().filter(|redis| awake(redis)).count() >= WORKERS) {
-        return Err("the other workers accept no connections".to_owned());
+    // The stopped worker may have been about to accept one of them.
+    let mut owners = Vec::new();
+    let accepted = wait_until(until / 2, || {
+        owners = server.owners(links.iter().map(Resp::stream));
+        owners.iter().flatten().filter(|&&owner| owner != stopped).count() >= links.len() - 1
+    });
+    if !accepted {
+        return Err(format!("the other workers do not accept connections: {stopped} is stopped, {owners:?} serve"));
     }
-    links.retain(awake);
+    let mut owners = owners.into_iter();
+    links.retain(|_| owners.next().flatten().is_some_and(|owner| owner != stopped));
     while Instant::now() < end {
         for (redis, commands) in links.iter_mut().zip(own_commands()) {
             redis.patience(Duration::from_secs(2));

@@ -13,6 +13,7 @@ mod kill;
 mod life;
 mod load;
 mod memory;
+mod readme;
 mod resp;
 mod segment;
 #[cfg(feature = "crash-points")]

@@ -1,3 +1,5 @@
+//! What settings mean, and what is said about those that mean nothing.
+
 use std::{collections::HashMap, ffi::OsString, io::Write, path::Path};
 
 use super::*;

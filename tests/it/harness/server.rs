@@ -109,6 +109,7 @@ impl Server {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = lines.recv_timeout(left) else {
+                wait(&mut server.child, Duration::from_secs(1));
                 panic!("no ready line; stdout {:?}; stderr:\n{}", server.greeting, server.stderr());
             };
             server.greeting.push(line.clone());
@@ -158,11 +159,14 @@ impl Server {
         children(self.pid())
     }
 
-    /// The process that serves this connection, once one has accepted it.
-    pub(crate) fn owner(&self, stream: &TcpStream) -> Option<i32> {
-        let (client, server) = (stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port());
-        let inode = socket_inode(server, client)?;
-        self.workers().into_iter().find(|&pid| holds_socket(pid, &inode))
+    /// The process that serves each of these connections, once one has accepted it.
+    pub(crate) fn owners<'a>(&self, streams: impl IntoIterator<Item = &'a TcpStream>) -> Vec<Option<i32>> {
+        let (ends, holders) = (server_ends(), socket_holders(&self.workers()));
+        let owner = |stream: &TcpStream| {
+            let ports = (stream.peer_addr().ok()?.port(), stream.local_addr().ok()?.port());
+            holders.get(ends.get(&ports)?).copied()
+        };
+        streams.into_iter().map(owner).collect()
     }
 
     /// `GET /stats`.
@@ -301,19 +305,20 @@ fn stat(pid: i32) -> Option<(char, i32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// The kernel's name for the server's end of a connection.
-fn socket_inode(server: u16, client: u16) -> Option<String> {
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+/// The kernel's name of every accepted connection, by the ports of its own end and of the other.
+fn server_ends() -> BTreeMap<(u16, u16), String> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
-    table.lines().skip(1).find_map(|line| {
+    let end = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = port(fields.get(1)?) == Some(server) && port(fields.get(2)?) == Some(client);
-        is_it.then(|| fields.get(9).map(|&inode| inode.to_owned()))?
-    })
+        Some(((port(fields.get(1)?)?, port(fields.get(2)?)?), format!("socket:[{}]", fields.get(9)?)))
+    };
+    table.lines().skip(1).filter_map(end).collect()
 }
 
-fn holds_socket(pid: i32, inode: &str) -> bool {
-    let name = format!("socket:[{inode}]");
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|target| target.to_string_lossy() == name))
+/// Which of these processes holds each socket.
+fn socket_holders(pids: &[i32]) -> BTreeMap<String, i32> {
+    let files = |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let names = |pid| files(pid).filter_map(move |file| Some((fs::read_link(file.path()).ok()?, pid)));
+    pids.iter().flat_map(|&pid| names(pid)).map(|(name, pid)| (name.to_string_lossy().into_owned(), pid)).collect()
 }
