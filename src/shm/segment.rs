@@ -264,15 +264,24 @@ impl SegmentOptions {
         if self.memory > max {
             return Err(SegmentError::TooLarge { memory: self.memory, max });
         }
+        self.geometry_with(self.memory).map_err(|mut needed| {
+            // What is needed grows a little with the memory itself: up to the figure with which it fits.
+            while let Err(more) = self.geometry_with(needed) {
+                needed = more.max(needed + heap::PAGE_BYTES);
+            }
+            SegmentError::TooSmall { memory: self.memory, needed }
+        })
+    }
+
+    fn geometry_with(&self, memory: u64) -> Result<Geometry, u64> {
         let bound = |number: u64| number.clamp(1, u64::from(u32::MAX) - 1);
-        let keys = if self.max_keys == 0 { self.memory / BYTES_PER_KEY } else { self.max_keys };
-        let request = Request {
-            memory: self.memory,
+        let keys = if self.max_keys == 0 { memory / BYTES_PER_KEY } else { self.max_keys };
+        Geometry::new(Request {
+            memory,
             workers: self.workers.clamp(1, shm_layout::limits::MAX_WORKERS) as u32,
             counters: bound(self.counters),
             max_keys: bound(keys),
-        };
-        Geometry::new(request).map_err(|needed| SegmentError::TooSmall { memory: self.memory, needed })
+        })
     }
 }
 
