@@ -301,6 +301,7 @@ struct Inner {
     heap_cursors: [AtomicU32; CLASS_COUNT],
     /// Where the search for a free record goes on.
     keys_cursor: AtomicU32,
+    exhausted: Exhausted,
     name: Option<String>,
     /// Holds the locks.
     file: File,
@@ -311,6 +312,31 @@ struct Inner {
 /// thread that has written through one, is left.
 #[derive(Clone)]
 pub struct Segment(Arc<Inner>);
+
+/// That there was no room for a key or a value, and when.
+#[derive(Default)]
+pub(crate) struct Exhausted {
+    /// What had been freed until then, plus 1.
+    freed: AtomicU64,
+    at_ms: AtomicU64,
+}
+
+impl Exhausted {
+    /// How long the answer stays the same: meanwhile something may expire, or a table may be dropped.
+    const MOMENT_MS: u64 = 50;
+
+    /// Whether there was no room a moment ago, and nothing has been freed since.
+    pub(crate) fn is_still(&self, freed: u64, now_ms: u64) -> bool {
+        self.freed.load(Ordering::Relaxed) == freed.wrapping_add(1)
+            && now_ms.saturating_sub(self.at_ms.load(Ordering::Relaxed)) < Self::MOMENT_MS
+    }
+
+    /// Notes that there was no room.
+    pub(crate) fn note(&self, freed: u64, now_ms: u64) {
+        self.freed.store(freed.wrapping_add(1), Ordering::Relaxed);
+        self.at_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
 
 static SEGMENTS: AtomicU64 = AtomicU64::new(1);
 
@@ -439,6 +465,7 @@ impl Segment {
             page_cursor: AtomicU32::new(u32::MAX),
             heap_cursors: [const { AtomicU32::new(0) }; CLASS_COUNT],
             keys_cursor: AtomicU32::new(0),
+            exhausted: Exhausted::default(),
             name: name.map(ToOwned::to_owned),
             file,
             _map: map,
@@ -576,6 +603,10 @@ impl Segment {
 
     pub(crate) fn keys_cursor(&self) -> &AtomicU32 {
         &self.0.keys_cursor
+    }
+
+    pub(crate) fn exhausted(&self) -> &Exhausted {
+        &self.0.exhausted
     }
 
     pub(crate) fn keys_space(&self) -> Space {
