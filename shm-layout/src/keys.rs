@@ -1,7 +1,8 @@
 //! Records of the key-value space: one cache line each, small keys and values inside.
 //!
-//! Word 3 holds the value's length, words 4 to 7 the payload. An *inline* key stands at the start of the payload, an
-//! *outer* one in a heap block that word 4 names. A value is inline (directly behind an inline key, or from word 5 on),
+//! Word 3 holds the value's length, words 4 to 7 the payload. A key of up to 24 bytes stands *inline* at the start of the
+//! payload, a longer one *outside* in a heap block that word 4 names; that depends on the key alone, because a key is compared
+//! while the value beside it may be changing. A value is inline (directly behind an inline key, or from word 5 on),
 //! or an integer in word 7, or in one heap block or a tree of chunks that word 7 names.
 
 /// Bytes of a record.
@@ -18,11 +19,8 @@ pub const VALUE_WORD: usize = 7;
 pub const WORDS: usize = 8;
 /// Bytes of the payload.
 pub const PAYLOAD: usize = 32;
-/// Bytes of an inline key when the value needs word 7.
+/// Bytes of the longest inline key: word 7 stays free for a value's integer or block.
 pub const SHORT_KEY: usize = 24;
-/// Bytes of an inline value behind an outer key.
-pub const SHORT_VALUE: usize = 24;
-
 /// Flags of a record's meta word.
 pub mod flag {
     /// The database.

@@ -14,6 +14,8 @@ use crate::{
 pub const HELD: usize = 160;
 /// Heap blocks that an operation can take or give back: key and value of each row of a batch, and images.
 pub const BLOCKS: usize = 144;
+/// Entries of a journal: the image of a row of the largest size takes two.
+pub const ENTRIES: usize = 2 * MAX_BATCH_ROWS;
 /// Words of row images inside the slot; larger ones lie in heap blocks.
 pub const IMAGE_WORDS: usize = 512;
 /// Count cells: one for each table, one for the counters, keys and expiring keys of each database.
@@ -138,7 +140,7 @@ pub struct Journal {
     pub state: AtomicU32,
     /// One of [`op`].
     pub op: AtomicU32,
-    /// Entries in use; above [`MAX_BATCH_ROWS`] they lie in the chunks of the directory block `args[0]`.
+    /// Entries in use; if `args[0]` names a tree, they lie in its chunks.
     pub entries: AtomicU32,
     /// New blocks in use.
     pub new_len: AtomicU32,
@@ -153,18 +155,18 @@ pub struct Journal {
     /// Blocks that the operation gives back once it is committed.
     pub old: [BlockEntry; BLOCKS],
     /// The rows.
-    pub entry: [Entry; MAX_BATCH_ROWS],
+    pub entry: [Entry; ENTRIES],
     /// New words of rows.
     pub image: [AtomicU64; IMAGE_WORDS],
 }
 
 const JOURNAL_ENTRIES_AT: usize = 56 + 2 * 16 * BLOCKS;
-const JOURNAL_IMAGE_AT: usize = JOURNAL_ENTRIES_AT + 72 * MAX_BATCH_ROWS;
+const JOURNAL_IMAGE_AT: usize = JOURNAL_ENTRIES_AT + 72 * ENTRIES;
 
 layout!(Journal, size JOURNAL_IMAGE_AT + 8 * IMAGE_WORDS, align 8, {
     state: u32 = 0, op: u32 = 4, entries: u32 = 8, new_len: u32 = 12, old_len: u32 = 16, reserved: u32 = 20,
     args: [u64; 4] = 24, new: [BlockEntry; BLOCKS] = 56, old: [BlockEntry; BLOCKS] = 56 + 16 * BLOCKS,
-    entry: [Entry; MAX_BATCH_ROWS] = JOURNAL_ENTRIES_AT, image: [u64; IMAGE_WORDS] = JOURNAL_IMAGE_AT,
+    entry: [Entry; ENTRIES] = JOURNAL_ENTRIES_AT, image: [u64; IMAGE_WORDS] = JOURNAL_IMAGE_AT,
 });
 
 /// The head of a thread's robust list, as the kernel's `struct robust_list_head` has it. The two addresses

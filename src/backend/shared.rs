@@ -52,8 +52,8 @@ impl SharedStore {
 
     fn remember(&self, table: Tables) -> Result<Arc<SharedTable>> {
         let table = Arc::new(SharedTable::new(table, self.patience)?);
-        // Somebody who panicked while holding it left a map that is as good as any.
-        if let Ok(mut tables) = self.tables.write() {
+        // Not while others are at it: a fork might have taken them away for ever. The table is found again next time.
+        if let Ok(mut tables) = self.tables.try_write() {
             tables.retain(|_, known| known.is_current());
             tables.insert(table.schema().table().to_owned(), Arc::clone(&table));
         }

@@ -83,10 +83,11 @@ pub(crate) fn add_records(writer: &Writer<'_>, space: &Space) -> bool {
 
 /// Says of every record of a run that it may be free. Doing it twice does no harm: the record decides.
 fn open_records(segment: &Segment, space: &Space, run: u32) {
+    // Scans look at records up to here: first, so that none is used before it is looked at.
+    segment.header().record_pages.fetch_max(u64::from(run) + 1, Ordering::AcqRel);
     let first = run * keys::PAGE_RECORDS;
     let last = (first + keys::PAGE_RECORDS).min(space.rows);
     (first..last).for_each(|row| space.set_hint(segment, row));
-    segment.header().record_pages.fetch_max(u64::from(run) + 1, Ordering::AcqRel);
 }
 
 /// Settles what a dead slot was claiming.
@@ -153,6 +154,10 @@ pub(crate) fn find_units(segment: &Segment, count: u64) -> Option<Units> {
             kind::TABLE => desc.units.load(Ordering::Acquire),
             _ => u64::MAX,
         };
+        if used == u64::MAX {
+            run.count = 0;
+            continue;
+        }
         for unit in 0..PAGE_UNITS {
             if (used >> unit) & 1 == 1 {
                 run.count = 0;

@@ -24,7 +24,7 @@ use shm_layout::{
 };
 
 use super::{
-    gate::{self, Gate},
+    gate,
     journal::{Intent, RowChange},
     locks::{self, Attempt, Writer, patiently},
     rows::{self, Room, claim_free},
@@ -174,12 +174,14 @@ impl Counters {
             })?;
             match step {
                 Step::Done(counted) => return Ok(counted),
-                Step::Widen => patiently(patience, || self.widen(key))?,
+                Step::Widen => gate::behind(&self.segment, patience, |_| self.widen(key))?,
                 Step::Again | Step::NoRoom => {
                     let room =
                         patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0))?;
                     undecided += u32::from(room == Room::Undecided);
-                    if room == Room::None || undecided > 3 {
+                    let full = room == Room::None
+                        || undecided > 3 && gate::behind(&self.segment, patience, |_| Ok(self.is_full_alone()))?;
+                    if full {
                         return Err(Refusal::Full);
                     }
                 }
@@ -265,9 +267,19 @@ impl Counters {
         }
     }
 
+    /// Whether every row is in use; if not, the free ones can be found afterwards. Behind the gate.
+    fn is_full_alone(&self) -> bool {
+        let free = |row: &u32| !row::is_live(self.sequence(*row));
+        let found = (0..self.space.rows).filter(free).map(|row| self.space.set_hint(&self.segment, row)).count();
+        found == 0
+    }
+
+    fn sequence(&self, row: u32) -> u64 {
+        self.space.header(&self.segment, row).map_or(0, |header| header.sequence.load(Ordering::Relaxed))
+    }
+
     /// Makes a counter wide.
     fn widen(&self, key: Key<'_>) -> Result<(), Refusal> {
-        let _gate = Gate::close(&self.segment)?;
         let found = self.space.find(&self.segment, key);
         if let Some(header) = found.and_then(|found| self.space.header(&self.segment, found.row)) {
             let meta = header.meta.load(Ordering::Relaxed);
@@ -286,8 +298,7 @@ impl Counters {
         if self.get(patience, name)?.is_none() {
             return Ok(false);
         }
-        patiently(patience, || {
-            let mut gate = Gate::close(&self.segment)?;
+        gate::behind(&self.segment, patience, |gate| {
             let Some(found) = self.space.find(&self.segment, key) else {
                 return Ok(false);
             };

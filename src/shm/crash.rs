@@ -20,6 +20,8 @@ pub const POINTS: &[&str] = &[
     "unpublished",
     "row-even",
     "counted",
+    "applied",
+    "blocks-freed",
     "before-release",
     "units-noted",
     "units-taken",

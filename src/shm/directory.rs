@@ -17,7 +17,7 @@ use std::{
 
 use shm_layout::{
     directory::{self, ENTRIES, Entry, NAME_WORDS, state},
-    limits::MAX_TABLES,
+    limits::{MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROWS, MAX_TABLES},
     slot::{self, Held, Slot, op},
     table::{self, Geometry, Shape},
 };
@@ -25,8 +25,7 @@ use shm_layout::{
 use super::{
     arena::{self, Units},
     crash::point,
-    gate::{self, Gate},
-    journal,
+    gate, journal,
     locks::{Attempt, Writer, patiently},
     segment::{Refusal, Segment},
     space::Space,
@@ -72,10 +71,21 @@ pub(crate) fn space(segment: &Segment, index: usize) -> Option<Space> {
     if entry.state.load(Ordering::Acquire) != state::LIVE {
         return None;
     }
+    let (shape, at) = place_of(segment, entry)?;
+    Some(Space::table(index as u32, at, shape))
+}
+
+/// Shape and place of a table; `None` if they are not those of a table in the arena.
+fn place_of(segment: &Segment, entry: &Entry) -> Option<(Shape, u64)> {
     let shape = shape_of(entry);
     let at = entry.region_at.load(Ordering::Relaxed);
-    let sane = shape.rows <= u64::from(u32::MAX) && segment.in_arena(at, Segment::region_bytes(shape));
-    sane.then(|| Space::table(index as u32, at, shape))
+    let body = [shape.key_bytes, shape.fixed_bytes, shape.string_bytes].map(u64::from).iter().sum::<u64>();
+    let sane = (1..=MAX_ROWS).contains(&shape.rows)
+        && (1..=MAX_KEY_BYTES as u32).contains(&shape.key_bytes)
+        && body <= MAX_ROW_BYTES as u64
+        && shape.fixed_bytes.is_multiple_of(8)
+        && at.is_multiple_of(8);
+    (sane && segment.in_arena(at, Segment::region_bytes(shape))).then_some((shape, at))
 }
 
 fn shape_of(entry: &Entry) -> Shape {
@@ -102,7 +112,7 @@ pub(crate) fn make(
     loop {
         match patiently(patience, || try_make(segment, spec)) {
             Err(Refusal::OutOfMemory) if !reclaimed => {
-                patiently(patience, || Gate::close(segment).map(|_gate| arena::reclaim(segment)))?;
+                gate::behind(segment, patience, |_| Ok(arena::reclaim(segment)))?;
                 reclaimed = true;
             }
             outcome => return outcome,
@@ -211,11 +221,7 @@ fn listing(segment: &Segment, index: usize) -> Option<TableListing> {
     if entry.state.load(Ordering::Acquire) != state::LIVE {
         return None;
     }
-    let shape = shape_of(entry);
-    let at = entry.region_at.load(Ordering::Relaxed);
-    if !segment.in_arena(at, Segment::region_bytes(shape)) {
-        return None;
-    }
+    let (shape, at) = place_of(segment, entry)?;
     let mut schema = Vec::new();
     segment.mem().read_bytes(at, shape.schema_bytes as usize, &mut schema);
     let spec = RawSpec {
@@ -269,11 +275,10 @@ pub(crate) fn list(segment: &Segment, patience: Option<Duration>) -> Result<Vec<
 ///
 /// [`Refusal::Busy`].
 pub(crate) fn drop_table(segment: &Segment, patience: Option<Duration>, name: &str) -> Result<bool, Refusal> {
-    patiently(patience, || {
-        if find_index(segment, name).is_none() {
-            return Ok(false);
-        }
-        let mut gate = Gate::close(segment)?;
+    if find(segment, patience, name) == Err(Refusal::Gone) {
+        return Ok(false);
+    }
+    gate::behind(segment, patience, |gate| {
         let Some(index) = find_index(segment, name) else {
             return Ok(false);
         };
@@ -292,9 +297,8 @@ pub(crate) fn finish_drop(segment: &Segment, index: usize, generation: u32) {
     entry.generation.store(generation, Ordering::Release);
     entry.state.store(state::FREE, Ordering::Release);
     segment.zero_cell(slot::row_cell(index as u32));
-    let (at, bytes) = (entry.region_at.load(Ordering::Relaxed), Segment::region_bytes(shape_of(entry)));
-    if segment.in_arena(at, bytes) {
-        arena::free_units(segment, Units::of_region(segment, at, bytes));
+    if let Some((shape, at)) = place_of(segment, entry) {
+        arena::free_units(segment, Units::of_region(segment, at, Segment::region_bytes(shape)));
     }
     segment.header().directory_version.fetch_add(1, Ordering::AcqRel);
 }

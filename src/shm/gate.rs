@@ -11,7 +11,7 @@
 //! closer that dies is recovered like any writer: its committed operation is carried out, then the gate opens. A
 //! closer that is *stopped* keeps the gate: everybody answers `Busy` until it goes on or dies.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use shm_layout::slot::{Held, alive, lock};
 
@@ -21,6 +21,10 @@ use super::{
     segment::{Refusal, Segment},
 };
 use crate::sys::membarrier;
+
+/// Pauses between two attempts to close the gate.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The closed gate. Opens when dropped.
 pub(crate) struct Gate<'a> {
@@ -56,8 +60,34 @@ impl<'a> Gate<'a> {
 
 impl Drop for Gate<'_> {
     fn drop(&mut self) {
+        // Blocks go back while the gate is closed: afterwards another closer could give their pages away.
+        self.writer.give_back_blocks();
         open(self.writer.segment());
     }
+}
+
+/// Runs `body` behind the gate, which it keeps trying to close until `patience` is over (`None`: for ever). The pauses
+/// grow: while somebody does not come out, the others go on.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the patience is over, and those of `body`.
+pub(crate) fn behind<'a, T>(
+    segment: &'a Segment,
+    patience: Option<Duration>,
+    mut body: impl FnMut(&mut Gate<'a>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let mut pause = SHORTEST_PAUSE;
+    locks::patiently(patience, || match Gate::close(segment) {
+        Ok(mut gate) => body(&mut gate),
+        Err(refusal) => {
+            if patience.is_none_or(|patience| patience > locks::ATTEMPT) {
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            Err(refusal)
+        }
+    })
 }
 
 /// Opens the gate. The lock is freed by its owner, or by the owner's recoverer.

@@ -2,8 +2,8 @@
 //!
 //! A block's first word is the truth: its generation, whether it is in use, and which slot took it. A page's bitmap is a hint.
 //!
-//! *Taking* a block: write (block, generation) into the journal; take the hint away; CAS the word from (g, FREE) to
-//! (g, USED by me). A rival who takes the same block wins or loses that CAS; the word says who has it, so the recovery of a
+//! *Taking* a block: write (block, generation) into the journal; CAS the word from (g, FREE) to (g, USED by me); take the
+//! hint away, which a death in between leaves for the next one to find wrong. A rival who takes the same block wins or loses that CAS; the word says who has it, so the recovery of a
 //! slot that only wrote it down cannot free the rival's block.
 //!
 //! *Freeing*: CAS from (g, USED) to (g + 1, FREE), then the hint is set. A repeat finds another generation and does
@@ -175,9 +175,14 @@ fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -
             return Some(block);
         }
     }
-    let page = add_page(writer, class)?;
-    cursor.store(page + 1, Ordering::Relaxed);
-    take_from(writer, page, class, note)
+    loop {
+        let page = add_page(writer, class)?;
+        cursor.store(page + 1, Ordering::Relaxed);
+        // A rival may take all that a new page has, above all where that is one block.
+        if let Some(block) = take_from(writer, page, class, note) {
+            return Some(block);
+        }
+    }
 }
 
 fn heap_state(class: u32) -> u32 {
@@ -237,22 +242,31 @@ fn take_hinted(writer: &Writer<'_>, page: u32, class: u32, note: &mut dyn FnMut(
             let at = segment.page_at(page) + start + number * bytes;
             let word = segment.mem().word(at);
             let seen = word.load(Ordering::Acquire);
+            if block::is_used(seen) {
+                // A stale hint. The journal must not name a block in use: it may be this slot's own, and alive.
+                drop_hint(hint, bit, word);
+                continue;
+            }
             let block = BlockRef::new(at, block::generation(seen));
             note(block);
-            hint.fetch_and(!(1 << bit), Ordering::AcqRel);
             let free = block::free(block.generation());
             let used = block::used(block.generation(), writer.number());
             // AcqRel: the note and the hint come before, what the last user wrote has been seen.
             if word.compare_exchange(free, used, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                drop_hint(hint, bit, word);
                 return Some(block);
-            }
-            if word.load(Ordering::Acquire) & block::USED == 0 {
-                // Freed between the look and the CAS, perhaps before the hint was taken away.
-                hint.fetch_or(1 << bit, Ordering::AcqRel);
             }
         }
     }
     None
+}
+
+/// Takes the hint of a block away, unless the block was freed meanwhile, perhaps before its hint was taken away.
+fn drop_hint(hint: &AtomicU64, bit: u32, word: &AtomicU64) {
+    hint.fetch_and(!(1 << bit), Ordering::AcqRel);
+    if !block::is_used(word.load(Ordering::Acquire)) {
+        hint.fetch_or(1 << bit, Ordering::AcqRel);
+    }
 }
 
 /// Lists a block as one that goes once the operation is committed.

@@ -28,8 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
     heap::{BlockRef, MAX_CONTENTS},
-    limits::MAX_BATCH_ROWS,
-    row,
+    row::{self, EXPIRE_WORD},
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
 
@@ -70,7 +69,7 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// An intent of at most [`MAX_BATCH_ROWS`] entries.
+    /// An intent whose entries lie in the slot.
     pub(crate) fn new() -> Self {
         Self { entries: 0, image_words: 0, chunks: None }
     }
@@ -158,9 +157,19 @@ impl Intent {
         journal.args[0].store(self.chunks.map_or(0, |tree| tree.0), Ordering::Relaxed);
         commit(journal);
         apply_rows(writer.segment(), slot, space, false);
-        heap::free_old(writer.segment(), slot);
-        clear(journal);
+        finish_rows(writer.segment(), slot);
     }
+}
+
+/// Frees the old blocks of rows that were changed, and clears the journal. The entries first: images may lie in those
+/// blocks, and a block that is free may be somebody else's before a redo would read it.
+#[inline]
+fn finish_rows(segment: &Segment, slot: &Slot) {
+    slot.journal.entries.store(0, Ordering::Release);
+    point("applied");
+    heap::free_old(segment, slot);
+    point("blocks-freed");
+    clear(&slot.journal);
 }
 
 /// The place of entry `index` of a large intent.
@@ -203,15 +212,15 @@ pub(crate) fn redo(segment: &Segment, slot: &Slot) {
         if let Some(space) = first_space(segment, slot) {
             apply_rows(segment, slot, &space, true);
         }
-        heap::free_old(segment, slot);
+        finish_rows(segment, slot);
     } else {
         apply_gated(segment, slot);
+        clear(&slot.journal);
     }
-    clear(&slot.journal);
 }
 
 fn first_space(segment: &Segment, slot: &Slot) -> Option<Space> {
-    let first = entry(segment, slot, 0);
+    let first = entry(segment, slot, 0).filter(|_| slot.journal.entries.load(Ordering::Relaxed) > 0)?;
     segment.space(first.space.load(Ordering::Relaxed))
 }
 
@@ -232,10 +241,15 @@ fn apply_gated(segment: &Segment, slot: &Slot) {
     }
 }
 
-fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> &'a Entry {
+/// Entry `index`; `None` if there cannot be one, as only damage explains.
+#[inline]
+fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> Option<&'a Entry> {
     match slot.journal.args[0].load(Ordering::Relaxed) {
-        0 => &slot.journal.entry[index as usize % MAX_BATCH_ROWS],
-        tree => segment.mem().at(chunk_entry_at(segment, BlockRef(tree), index)),
+        0 => slot.journal.entry.get(index as usize),
+        tree => {
+            let at = chunk_entry_at(segment, BlockRef(tree), index);
+            (at.is_multiple_of(8) && segment.in_arena(at, size_of::<Entry>() as u64)).then(|| segment.mem().at(at))
+        }
     }
 }
 
@@ -244,7 +258,9 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
     let entries = slot.journal.entries.load(Ordering::Relaxed);
     let each = |step: &mut dyn FnMut(&Entry, &row::Header, u32)| {
         for index in 0..entries {
-            let entry = entry(segment, slot, index);
+            let Some(entry) = entry(segment, slot, index) else {
+                return;
+            };
             let row = entry.row.load(Ordering::Relaxed);
             if let Some(header) = space.header(segment, row) {
                 step(entry, header, row);
@@ -289,9 +305,9 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
     point("row-even");
     each(&mut |entry, _, _| {
         for (cell, count) in entry.cells.iter().zip(&entry.counts) {
-            let cell = cell.load(Ordering::Relaxed);
-            if cell != NO_CELL {
-                slot.counts[cell as usize].store(count.load(Ordering::Relaxed), Ordering::Release);
+            // `NO_CELL` is none.
+            if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
+                cell.store(count.load(Ordering::Relaxed), Ordering::Release);
             }
         }
     });
@@ -303,12 +319,12 @@ fn copy_image(segment: &Segment, space: &Space, entry: &Entry, row: u32) {
     if words == 0 {
         return;
     }
-    let first = entry.image_first.load(Ordering::Relaxed) as usize;
-    let image = segment.mem().slice::<AtomicU64>(entry.image_at.load(Ordering::Relaxed), words);
-    let Some(row) = space.words(segment, row) else {
-        return;
-    };
-    for (to, from) in row[first..first + words].iter().zip(image) {
-        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    let (first, at) = (entry.image_first.load(Ordering::Relaxed) as usize, entry.image_at.load(Ordering::Relaxed));
+    let target = space.words(segment, row).and_then(|row| row.get(first..first + words));
+    let sane = first >= EXPIRE_WORD && at.is_multiple_of(8) && segment.mem().contains(at, 8 * words as u64);
+    if let Some(target) = target.filter(|_| sane) {
+        for (to, from) in target.iter().zip(segment.mem().slice::<AtomicU64>(at, words)) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use shm_layout::{
     KEYS_SPACE,
     heap::{BlockRef, MAX_CONTENTS},
-    keys::{KEY_WORD, LEN_WORD, PAYLOAD, SHORT_KEY, SHORT_VALUE, VALUE_WORD, WORDS, flag},
+    keys::{KEY_WORD, LEN_WORD, PAYLOAD, SHORT_KEY, VALUE_WORD, WORDS, flag},
     limits::{DATABASES, MAX_BATCH_ROWS},
     row::{self, EXPIRE_WORD},
     slot::{self, Held, NO_CELL, Slot, action, lock, op},
@@ -162,7 +162,7 @@ pub(crate) fn read_key(segment: &Segment, meta: u32, words: &[AtomicU64], out: &
     match key_block(meta, words[KEY_WORD].load(Ordering::Relaxed)) {
         Some((tree, true)) => heap::read_tree(segment, tree, len, out),
         Some((block, false)) => heap::read(segment, block, len, out),
-        None if len <= PAYLOAD => {
+        None if len <= SHORT_KEY => {
             let start = out.len();
             words[KEY_WORD..]
                 .iter()
@@ -335,16 +335,15 @@ impl Keys {
             let Some(found) = self.space.find(&self.segment, key) else {
                 return Ok(None);
             };
-            let Some(header) = self.header(found.row) else {
-                continue;
-            };
-            writer.lock(Held::Row(KEYS_SPACE, found.row), &header.lock)?;
-            point("row-locked");
-            let sequence = header.sequence.load(Ordering::Acquire);
-            if row::is_live(sequence) && self.space.has_key(&self.segment, found.row, key) {
-                return Ok(self.snapshot(found.row, sequence));
+            if let Some(header) = self.header(found.row) {
+                writer.lock(Held::Row(KEYS_SPACE, found.row), &header.lock)?;
+                point("row-locked");
+                let sequence = header.sequence.load(Ordering::Acquire);
+                if row::is_live(sequence) && self.space.has_key(&self.segment, found.row, key) {
+                    return Ok(self.snapshot(found.row, sequence));
+                }
             }
-            writer.unlock_last();
+            writer.again()?;
         }
     }
 
@@ -412,7 +411,6 @@ impl Keys {
             let held = writer.held();
             let step = self.try_change(writer, now_ms, key, value, defeats >= DEFEATS, change);
             writer.unlock_to(held);
-            heap::give_back_new(&self.segment, writer.slot(), writer.number());
             defeats += u32::from(matches!(step, Ok(Step::Again)));
             step
         })
@@ -436,18 +434,20 @@ impl Keys {
                 }
             });
             match outcome {
-                Ok(Step::NoRoom) | Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round)?,
+                Ok(Step::NoRoom) => self.make_room(patience, now_ms, round, true)?,
+                Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round, false)?,
                 outcome => return outcome.map(|_| ()),
             }
         }
         Ok(())
     }
 
-    /// Frees what has expired, then gives empty heap pages back to the arena.
+    /// Frees what has expired, and free records that nobody knows of if `records` are what is missing, then gives empty
+    /// heap pages back to the arena.
     ///
     /// That is a long way round, and who is out of memory tends to ask again: as long as nothing was freed since it led to
     /// nothing, and for a moment at least, the answer stays the same.
-    fn make_room(&self, patience: Option<Duration>, now_ms: u64, round: u32) -> Result<(), Refusal> {
+    fn make_room(&self, patience: Option<Duration>, now_ms: u64, round: u32, records: bool) -> Result<(), Refusal> {
         let exhausted = self.segment.exhausted();
         let freed = rows::freed(&self.segment);
         if round == 0 && exhausted.is_still(freed, now_ms) {
@@ -457,8 +457,12 @@ impl Keys {
             exhausted.note(freed, now_ms);
             return Err(Refusal::OutOfMemory);
         }
-        let room = patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms))?;
-        let pages = patiently(patience, || Gate::close(&self.segment).map(|_gate| arena::reclaim(&self.segment)))?;
+        let mut room = Room::None;
+        if records || rows::can_expire(&self.segment, &self.space) {
+            let look = || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms);
+            room = patiently(patience, look)?;
+        }
+        let pages = gate::behind(&self.segment, patience, |_| Ok(arena::reclaim(&self.segment)))?;
         if room == Room::None && pages == 0 && round > 0 {
             exhausted.note(freed, now_ms);
             return Err(Refusal::OutOfMemory);
@@ -536,7 +540,7 @@ impl Keys {
                 }
                 let mut tally = Tally::of(writer.slot(), key.db);
                 self.list_update(writer, &mut intent, key, seen, &encoded, &mut tally);
-                for (block, tree) in replaced_blocks(seen, &encoded) {
+                if let Some((block, tree)) = replaced_block(seen, &encoded) {
                     heap::list_old(writer.slot(), block, tree);
                 }
             }
@@ -548,9 +552,7 @@ impl Keys {
     /// Updates a locked record whose flags stay and of which one word changes; false if it is not such.
     fn update_word(&self, seen: &Seen, encoded: &Encoded) -> bool {
         let expiry_counts = (seen.expire_at() == 0) != (encoded.words[EXPIRE_WORD] == 0);
-        let blocks = seen.value_block().is_some() || seen.key_block().is_some();
-        if seen.flags() != encoded.flags || expiry_counts || (blocks && replaced_blocks(seen, encoded).next().is_some())
-        {
+        if seen.flags() != encoded.flags || expiry_counts || replaced_block(seen, encoded).is_some() {
             return false;
         }
         let mut changed = (EXPIRE_WORD..WORDS).filter(|&i| seen.words[i] != encoded.words[i]);
@@ -666,9 +668,8 @@ impl Keys {
     ) -> Result<Encoded, Refusal> {
         let mut encoded = Encoded { flags: u16::from(key.db), words: [0; WORDS] };
         encoded.words[EXPIRE_WORD] = expire_at;
-        let int = canonical_int(value);
-        let both_fit = key.bytes.len() + value.len() <= PAYLOAD;
-        let inner_key = key.bytes.len() <= SHORT_KEY || (both_fit && (int.is_none() || key.bytes.len() > SHORT_KEY));
+        // This depends on the key alone: whoever looks a key up compares it while its value may be changing.
+        let inner_key = key.bytes.len() <= SHORT_KEY;
         let mut value_at = 0;
         if inner_key {
             put(&mut encoded.words, 0, key.bytes);
@@ -682,12 +683,10 @@ impl Keys {
             };
             value_at += 8;
         }
-        let room_for_word = !inner_key || key.bytes.len() <= SHORT_KEY;
-        let inner_value = if inner_key { both_fit } else { value.len() <= SHORT_VALUE };
-        if let Some(int) = int.filter(|_| room_for_word) {
+        if let Some(int) = canonical_int(value) {
             encoded.flags |= flag::INT;
             encoded.words[VALUE_WORD] = int as u64;
-        } else if inner_value {
+        } else if value_at + value.len() <= PAYLOAD {
             encoded.words[LEN_WORD] = value.len() as u64;
             put(&mut encoded.words, value_at, value);
         } else {
@@ -731,9 +730,10 @@ impl Keys {
         let mut written = false;
         if pairs.len() > MAX_BATCH_ROWS {
             for round in 0.. {
-                let outcome = patiently(patience, || self.set_behind_gate(now_ms, db, &keys, pairs, if_absent));
+                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys, pairs, if_absent);
+                let outcome = gate::behind(&self.segment, patience, set);
                 match outcome {
-                    Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round)?,
+                    Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round, true)?,
                     outcome => return outcome,
                 }
             }
@@ -742,7 +742,6 @@ impl Keys {
             let held = writer.held();
             let step = self.try_set_many(writer, now_ms, db, &keys, pairs, if_absent, &mut written);
             writer.unlock_to(held);
-            heap::give_back_new(&self.segment, writer.slot(), writer.number());
             step
         })?;
         Ok(written)
@@ -780,7 +779,7 @@ impl Keys {
             match seen {
                 Some(seen) => {
                     self.list_update(writer, &mut intent, *key, seen, encoded, &mut tally);
-                    for (block, tree) in replaced_blocks(seen, encoded) {
+                    if let Some((block, tree)) = replaced_block(seen, encoded) {
                         heap::list_old(writer.slot(), block, tree);
                     }
                 }
@@ -849,25 +848,22 @@ impl Keys {
     /// Sets more keys than an operation can lock.
     fn set_behind_gate(
         &self,
+        gate: &mut Gate<'_>,
         now_ms: u64,
         db: u8,
         keys: &[Key<'_>],
         pairs: &[(&[u8], &[u8])],
         if_absent: bool,
     ) -> Result<bool, Refusal> {
-        let mut gate = Gate::close(&self.segment)?;
         let writer = gate.writer();
         let outcome = self.list_behind_gate(writer, now_ms, db, keys, pairs, if_absent);
-        let written = match outcome {
-            Ok(Some(intent)) => {
+        match outcome? {
+            Some(intent) => {
                 intent.carry_out(writer, &self.space);
                 Ok(true)
             }
-            Ok(None) => Ok(false),
-            Err(refusal) => Err(refusal),
-        };
-        heap::give_back_new(&self.segment, writer.slot(), writer.number());
-        written
+            None => Ok(false),
+        }
     }
 
     fn list_behind_gate(
@@ -907,7 +903,9 @@ impl Keys {
                 Some(seen) => {
                     self.list_update(writer, &mut intent, *key, &seen, &encoded, &mut tally);
                     let ledger = ledger_with_room(writer, &mut old, |ledger| heap::list_old_ledger(slot, ledger))?;
-                    replaced_blocks(&seen, &encoded).for_each(|(block, tree)| ledger.list(&self.segment, block, tree));
+                    if let Some((block, tree)) = replaced_block(&seen, &encoded) {
+                        ledger.list(&self.segment, block, tree);
+                    }
                 }
                 None => {
                     let free = self.claim_alone(writer).ok_or(Refusal::OutOfMemory)?;
@@ -922,11 +920,13 @@ impl Keys {
     /// record has lost its hint, and a pass over the records finds it.
     fn claim_alone(&self, writer: &Writer<'_>) -> Option<FreeRow> {
         let (segment, space) = (&self.segment, &self.space);
+        let (words, cursor) = (space.hint_words(), segment.keys_cursor());
         let take = || {
-            let hinted = |index: &u32| space.hint_word(segment, *index).load(Ordering::Relaxed) != 0;
-            (0..space.hint_words())
-                .find(hinted)
-                .map(|index| 64 * index + space.hint_word(segment, index).load(Ordering::Relaxed).trailing_zeros())
+            let start = cursor.load(Ordering::Relaxed) % words;
+            let hints = |index: u32| space.hint_word(segment, index).load(Ordering::Relaxed);
+            let index = (start..words).chain(0..start).find(|&index| hints(index) != 0)?;
+            cursor.store(index, Ordering::Relaxed);
+            Some(64 * index + hints(index).trailing_zeros())
         };
         loop {
             let row = take().or_else(|| arena::add_records(writer, space).then(take).flatten())?;
@@ -958,7 +958,6 @@ impl Keys {
             let held = writer.held();
             let step = self.try_rename(writer, now_ms, &keys, if_absent, &mut outcome);
             writer.unlock_to(held);
-            heap::give_back_new(&self.segment, writer.slot(), writer.number());
             step
         })?;
         Ok(outcome)
@@ -992,7 +991,9 @@ impl Keys {
         match to {
             Some(to) => {
                 self.list_update(writer, &mut intent, keys[1], &to, &encoded, &mut tally);
-                replaced_blocks(&to, &encoded).for_each(|(block, tree)| heap::list_old(slot, block, tree));
+                if let Some((block, tree)) = replaced_block(&to, &encoded) {
+                    heap::list_old(slot, block, tree);
+                }
             }
             None => {
                 let Some(free) = self.claim(writer) else {
@@ -1033,15 +1034,6 @@ impl Keys {
         };
         // As for an integer: the value is one word.
         let mut encoded = self.encode(writer, key, b"0", from.expire_at(), to)?;
-        if encoded.flags & flag::ENCODING != flag::INT {
-            // The key would stand in the way of that word: it moves out.
-            encoded = Encoded { flags: u16::from(key.db) | flag::OUTER_KEY, words: [0; WORDS] };
-            encoded.words[EXPIRE_WORD] = from.expire_at();
-            encoded.words[KEY_WORD] = match to.and_then(Seen::key_block) {
-                Some((block, _)) => block.0,
-                None => self.take_filled(writer, key.bytes)?.0.0,
-            };
-        }
         encoded.flags = (encoded.flags & !flag::ENCODING) | if tree { flag::TREE } else { flag::BLOCK };
         encoded.words[LEN_WORD] = from.words[LEN_WORD];
         encoded.words[VALUE_WORD] = block.0;
@@ -1068,8 +1060,7 @@ impl Keys {
             std::hint::spin_loop();
         }
         if keys.len() > MAX_BATCH_ROWS {
-            return patiently(patience, || {
-                let _gate = Gate::close(&self.segment)?;
+            return gate::behind(&self.segment, patience, |_| {
                 keys.iter().map(|key| self.value_alone(now_ms, *key)).collect()
             });
         }
@@ -1080,7 +1071,7 @@ impl Keys {
                     let live = |seen: &Seen| !is_past(seen.expire_at(), now_ms);
                     return Ok(found.iter().map(|seen| seen.filter(live).map(|seen| self.value_of(&seen))).collect());
                 }
-                writer.unlock_to(0);
+                writer.again()?;
             }
         })
     }
@@ -1248,8 +1239,7 @@ impl Keys {
     ///
     /// [`Refusal::Busy`].
     pub fn flush(&self, patience: Option<Duration>, db: Option<u8>) -> Result<(), Refusal> {
-        patiently(patience, || {
-            let mut gate = Gate::close(&self.segment)?;
+        gate::behind(&self.segment, patience, |gate| {
             let db = db.map_or(DATABASES as u64, u64::from);
             journal::carry_out_gated(gate.writer(), op::FLUSH, [db, 0]);
             Ok(())
@@ -1280,12 +1270,11 @@ impl Keys {
     }
 }
 
-/// The blocks of a record that a new layout of it does not keep.
-fn replaced_blocks(seen: &Seen, encoded: &Encoded) -> impl Iterator<Item = (BlockRef, bool)> + use<> {
-    let keeps = |block: &(BlockRef, bool), word: usize| encoded.words[word] == block.0.0;
-    let value = seen.value_block().filter(|block| !keeps(block, VALUE_WORD));
-    let key = seen.key_block().filter(|block| encoded.flags & flag::OUTER_KEY == 0 || !keeps(block, KEY_WORD));
-    value.into_iter().chain(key)
+/// The block of a record's value, if a new layout of the record does not keep it. The key's block stays with the record.
+fn replaced_block(seen: &Seen, encoded: &Encoded) -> Option<(BlockRef, bool)> {
+    // An integer may have the very bits of a block's name.
+    let names_block = matches!(encoded.flags & flag::ENCODING, flag::BLOCK | flag::TREE);
+    seen.value_block().filter(|block| !names_block || encoded.words[VALUE_WORD] != block.0.0)
 }
 
 /// The ledger, or the next one once it is full; `taken` is told of each one.

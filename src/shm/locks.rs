@@ -218,9 +218,16 @@ impl<'a> Writer<'a> {
     /// [`Refusal::Busy`] when the attempt is over: whoever was in the way may need the processor.
     pub(crate) fn again(&mut self) -> Result<(), Refusal> {
         self.unlock_to(0);
-        heap::give_back_new(self.segment, self.slot, self.number);
+        self.give_back_blocks();
         std::hint::spin_loop();
         self.attempt.left().map(drop)
+    }
+
+    /// Gives the blocks back that an operation took and did not come to use.
+    pub(crate) fn give_back_blocks(&self) {
+        if self.slot.journal.new_len.load(Ordering::Relaxed) != 0 {
+            heap::give_back_new(self.segment, self.slot, self.number);
+        }
     }
 
     /// Lowers and raises the flag between two shares of long work, so that a gate can close in between.
@@ -240,6 +247,7 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         point("before-release");
         self.unlock_to(0);
+        self.give_back_blocks();
         // Release: everything that was written under the flag is seen by a closer who finds it down.
         self.slot.flag.store(0, Ordering::Release);
     }

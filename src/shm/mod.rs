@@ -20,6 +20,8 @@ mod space;
 mod stats;
 mod sweep;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 pub use counters::{Counted, Counters};

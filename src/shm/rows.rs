@@ -88,7 +88,8 @@ pub(crate) fn freed(segment: &Segment) -> u64 {
     blocks.fold(freed_rows(segment), u64::wrapping_add)
 }
 
-fn can_expire(segment: &Segment, space: &Space) -> bool {
+/// Whether anything in the space may expire.
+pub(crate) fn can_expire(segment: &Segment, space: &Space) -> bool {
     match space.id {
         KEYS_SPACE => segment.header().keys_expire.load(Ordering::Acquire) != 0,
         id if space.is_table() => segment.entry(id as usize).expires.load(Ordering::Acquire) != 0,
@@ -112,7 +113,7 @@ fn count(segment: &Segment, space: &Space) -> u64 {
 pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, needed: u64, now_ms: u64) -> Result<Room, Refusal> {
     let segment = writer.segment();
     let before = freed_rows(segment);
-    if !can_expire(segment, space) && count(segment, space) + needed > u64::from(space.rows) {
+    if is_surely_full(segment, space, needed) {
         // No row was freed while the counts were read, so the sum is no more than what was true at the end.
         let still = freed_rows(segment) == before;
         return Ok(if still { Room::None } else { Room::Undecided });
@@ -134,6 +135,11 @@ pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, needed: u64, now
     Ok(if undecided || freed_rows(segment) != before { Room::Undecided } else { Room::None })
 }
 
+/// Whether the counts leave no room for `needed` rows, and none can expire. Certain if nobody frees one meanwhile.
+pub(crate) fn is_surely_full(segment: &Segment, space: &Space, needed: u64) -> bool {
+    !can_expire(segment, space) && count(segment, space) + needed > u64::from(space.rows)
+}
+
 enum Look {
     Free,
     Taken,
@@ -147,9 +153,11 @@ fn look(writer: &mut Writer<'_>, space: &Space, row: u32, now_ms: u64) -> Look {
         return Look::Taken;
     };
     if row::is_live(header.sequence.load(Ordering::Acquire)) {
-        let freed =
-            is_past(header.expire_at.load(Ordering::Relaxed), now_ms) && free_expired(writer, space, row, now_ms);
-        return if freed { Look::Free } else { Look::Taken };
+        if !is_past(header.expire_at.load(Ordering::Relaxed), now_ms) {
+            return Look::Taken;
+        }
+        // Expired but locked: its owner may free it, or write to it.
+        return if free_expired(writer, space, row, now_ms) { Look::Free } else { Look::Unknown };
     }
     if header.lock.load(Ordering::Acquire) != 0 {
         return Look::Unknown;

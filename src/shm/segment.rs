@@ -14,6 +14,7 @@ use std::{
     fmt, fs,
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     ptr::NonNull,
     sync::{
@@ -400,10 +401,11 @@ impl Segment {
         let file = lock_as_master(name, &path, options.mode)?;
         let alone = file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
         let used = file.metadata().map_err(failed("looking at the segment"))?.len() > 0;
-        if (options.fresh || !used) && !alone {
+        let remake = !used || options.fresh || was_cut_short(&file);
+        if remake && !alone {
             return Err(SegmentError::InUse { name: name.to_owned(), pid: master_of(&file) });
         }
-        let segment = if !used || options.fresh || was_cut_short(&file) {
+        let segment = if remake {
             give_memory(&file, name, geometry.request.memory)?;
             Self::made(file, geometry, Some(name))?
         } else {
@@ -677,13 +679,25 @@ fn lock_as_master(name: &str, path: &Path, mode: u32) -> Result<File, SegmentErr
     loop {
         let file = file::open(path, true, mode).map_err(failed("opening the segment"))?;
         if file::try_lock(&file).map_err(failed("locking the segment"))? {
-            return Ok(file);
+            if is_at(&file, path) {
+                return Ok(file);
+            }
+            // Its last master took the name away while this one waited: there is another file now, or none.
+            continue;
         }
         let pid = master_of(&file);
         if is_alive(pid) || start.elapsed() > ORPHANS_WAIT {
             return Err(SegmentError::InUse { name: name.to_owned(), pid });
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
+        (Ok(file), Ok(path)) => file == path,
+        _ => false,
     }
 }
 
@@ -710,7 +724,8 @@ fn master_of(file: &File) -> u64 {
 fn was_cut_short(file: &File) -> bool {
     peek(file).is_some_and(|(_map, mem)| {
         let header: &Header = mem.at(0);
-        header.state.load(Ordering::Acquire) == header::state::MAKING && header.magic.load(Ordering::Relaxed) == 0
+        let magic = header.magic.load(Ordering::Relaxed);
+        header.state.load(Ordering::Acquire) == header::state::MAKING && (magic == 0 || magic == MAGIC)
     })
 }
 
@@ -736,6 +751,10 @@ fn geometry_of(file: &File, name: &str) -> Result<Geometry, SegmentError> {
     let version = header.version.load(Ordering::Relaxed);
     if version != VERSION {
         return Err(mismatch("layout version", u64::from(version), u64::from(VERSION)));
+    }
+    let hash = header.hash.load(Ordering::Relaxed);
+    if hash != HASH_RAPID_V3 {
+        return Err(mismatch("hash", u64::from(hash), u64::from(HASH_RAPID_V3)));
     }
     let request = Request {
         memory: header.memory.load(Ordering::Relaxed),

@@ -246,6 +246,9 @@ pub(crate) fn free_sequence(sequence: u64) -> u64 {
 /// Whether the words begin with these bytes.
 #[inline(always)]
 pub(crate) fn equal(words: &[AtomicU64], bytes: &[u8]) -> bool {
+    if bytes.len() > 8 * words.len() {
+        return false;
+    }
     let (whole, rest) = bytes.as_chunks::<8>();
     let same = whole.iter().zip(words).all(|(bytes, word)| word.load(Ordering::Relaxed) == u64::from_ne_bytes(*bytes));
     if rest.is_empty() || !same {

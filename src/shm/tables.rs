@@ -270,14 +270,15 @@ impl Tables {
             let needed = match outcome {
                 Ok(Step::NoRoom(needed)) => needed,
                 Err(Refusal::OutOfMemory) if !reclaimed => {
-                    patiently(patience, || Gate::close(&self.segment).map(|_gate| arena::reclaim(&self.segment)))?;
+                    gate::behind(&self.segment, patience, |_| Ok(arena::reclaim(&self.segment)))?;
                     reclaimed = true;
                     continue;
                 }
                 outcome => return outcome.map(|_| ()),
             };
             if undecided == 3 {
-                return patiently(patience, || self.modify_alone(now_ms, &mut attempt));
+                let alone = |gate: &mut Gate<'a>| self.modify_alone(gate, now_ms, needed, &mut attempt);
+                return gate::behind(&self.segment, patience, alone);
             }
             match patiently(patience, || {
                 rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, needed, now_ms)
@@ -295,11 +296,15 @@ impl Tables {
     /// Behind the gate, where "full" is certain.
     fn modify_alone<'a>(
         &'a self,
+        gate: &mut Gate<'a>,
         now_ms: u64,
+        needed: u64,
         attempt: &mut dyn FnMut(&mut Writer<'a>) -> Result<Step, Refusal>,
     ) -> Result<(), Refusal> {
-        let mut gate = Gate::close(&self.segment)?;
         self.check_current()?;
+        if rows::is_surely_full(&self.segment, &self.space, needed) {
+            return Err(Refusal::Full);
+        }
         let writer = gate.writer();
         let held = writer.held();
         for row in 0..self.space.rows {
@@ -332,11 +337,10 @@ impl Tables {
     ) -> Result<Step, Refusal> {
         self.check_current()?;
         let held = writer.held();
-        let spare = self.take_spare(writer)?;
+        let spare = self.take_spares(writer, 1)?;
         let Some(found) = self.space.find(&self.segment, key) else {
             let step = self.try_insert(writer, key, change, scratch);
             writer.unlock_to(held);
-            heap::give_back_new(&self.segment, writer.slot(), writer.number());
             return step;
         };
         let Some(header) = self.space.header(&self.segment, found.row) else {
@@ -351,23 +355,7 @@ impl Tables {
         }
         self.change_row(writer, now_ms, key, found.row, change, scratch, spare);
         writer.unlock_to(held);
-        heap::give_back_new(&self.segment, writer.slot(), writer.number());
         Ok(Step::Done)
-    }
-
-    /// A block for what the slot's image area may not hold: taken before the lock, because taking can fail.
-    fn take_spare(&self, writer: &Writer<'_>) -> Result<Option<BlockRef>, Refusal> {
-        let words = (self.row_words() - EXPIRE_WORD).saturating_sub(IMAGE_WORDS);
-        if words == 0 {
-            return Ok(None);
-        }
-        match heap::take(writer, 8 * words) {
-            Some(block) => Ok(Some(block)),
-            None => {
-                heap::give_back_new(&self.segment, writer.slot(), writer.number());
-                Err(Refusal::OutOfMemory)
-            }
-        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one operation")]
@@ -379,7 +367,7 @@ impl Tables {
         row: u32,
         change: &mut dyn FnMut(RowWords<'_>) -> Verdict,
         scratch: &mut [u64],
-        spare: Option<BlockRef>,
+        spare: Vec<BlockRef>,
     ) {
         let present = self.load(row, key, now_ms, scratch);
         match change(RowWords { present, words: scratch }) {
@@ -411,7 +399,7 @@ impl Tables {
         bytemuck::cast_slice_mut::<u64, u8>(scratch)[at..at + key.bytes.len()].copy_from_slice(key.bytes);
     }
 
-    fn store(&self, writer: &Writer<'_>, key: Key<'_>, row: u32, scratch: &[u64], spare: Option<BlockRef>) {
+    fn store(&self, writer: &Writer<'_>, key: Key<'_>, row: u32, scratch: &[u64], spare: Vec<BlockRef>) {
         let (Some(words), Some(header)) = (self.space.words(&self.segment, row), self.space.header(&self.segment, row))
         else {
             return;
@@ -443,7 +431,8 @@ impl Tables {
         intent.carry_out(writer, &self.space);
     }
 
-    /// Adds an image to an intent, in as many pieces as it needs: what the slot has room for, then the spare blocks.
+    /// Adds an image to an intent: into the slot if there is room for all of it, else into spare blocks, in two pieces if it
+    /// is larger than a block.
     fn list_image(
         &self,
         writer: &Writer<'_>,
@@ -454,14 +443,11 @@ impl Tables {
         spare: &mut dyn Iterator<Item = BlockRef>,
     ) {
         let (segment, slot) = (&self.segment, writer.slot());
-        let here = image.len().min(intent.room(slot));
-        if here > 0 {
-            intent.push(segment, slot, self.space.id, change, first, &image[..here]);
-            (first, image) = (first + here, &image[here..]);
+        if image.len() <= intent.room(slot) {
+            return intent.push(segment, slot, self.space.id, change, first, image);
         }
         while !image.is_empty() {
             let block = spare.next().expect("there are as many spare blocks as the largest images need");
-            heap::list_old(slot, block, false);
             let here = image.len().min(MAX_CONTENTS / 8);
             intent.push_at(segment, slot, self.space.id, change, first, &image[..here], heap::contents_at(block));
             (first, image) = (first + here, &image[here..]);
@@ -552,7 +538,6 @@ impl Tables {
                 let held = writer.held();
                 let step = self.try_modify_many(writer, now_ms, &keys, change, scratch);
                 writer.unlock_to(held);
-                heap::give_back_new(&self.segment, writer.slot(), writer.number());
                 step
             })
         })
@@ -614,7 +599,7 @@ impl Tables {
         Ok(Step::Done)
     }
 
-    /// Blocks for all images that the slot's area may not hold.
+    /// Blocks for all images that the slot's area may not hold. They go with the operation, used or not.
     fn take_spares(&self, writer: &Writer<'_>, rows: usize) -> Result<Vec<BlockRef>, Refusal> {
         let image = self.row_words() - EXPIRE_WORD;
         if image * rows <= IMAGE_WORDS {
@@ -622,7 +607,12 @@ impl Tables {
         }
         let pieces = image.div_ceil(MAX_CONTENTS / 8);
         let bytes = (8 * image).min(MAX_CONTENTS / 8 * 8);
-        (0..rows * pieces).map(|_| heap::take(writer, bytes).ok_or(Refusal::OutOfMemory)).collect()
+        let take = |_| {
+            let block = heap::take(writer, bytes).ok_or(Refusal::OutOfMemory)?;
+            heap::list_old(writer.slot(), block, false);
+            Ok(block)
+        };
+        (0..rows * pieces).map(take).collect()
     }
 
     fn list_update(
@@ -867,8 +857,7 @@ impl Tables {
     ///
     /// [`Refusal::Gone`], [`Refusal::Busy`].
     pub fn clear(&self, patience: Option<Duration>) -> Result<(), Refusal> {
-        patiently(patience, || {
-            let mut gate = Gate::close(&self.segment)?;
+        gate::behind(&self.segment, patience, |gate| {
             self.check_current()?;
             journal::carry_out_gated(gate.writer(), slot::op::CLEAR, [u64::from(self.space.id), 0]);
             Ok(())
