@@ -206,8 +206,9 @@ pub(crate) fn free_units(segment: &Segment, run: Units) {
 
 /// Gives every heap page back that has no block in use. Behind the gate. Returns how many.
 pub(crate) fn reclaim(segment: &Segment) -> usize {
-    let empty = |&page: &u32| heap::is_empty_page(segment, page);
-    let pages = (0..segment.geometry().arena_pages as u32).filter(empty);
+    let all = 0..segment.geometry().arena_pages as u32;
+    all.clone().for_each(|page| heap::mend_hint(segment, page));
+    let pages = all.filter(|&page| heap::is_empty_page(segment, page));
     pages.map(|page| segment.page(page).state.store(kind::FREE, Ordering::Release)).count()
 }
 

@@ -176,8 +176,9 @@ impl Counters {
                 Step::Done(counted) => return Ok(counted),
                 Step::Widen => gate::behind(&self.segment, patience, |_| self.widen(key))?,
                 Step::Again | Step::NoRoom => {
-                    let room =
-                        patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0))?;
+                    let room = patiently(patience, || {
+                        rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0, &|| Ok(()))
+                    })?;
                     undecided += u32::from(room == Room::Undecided);
                     let full = room == Room::None
                         || undecided > 3 && gate::behind(&self.segment, patience, |_| Ok(self.is_full_alone()))?;
@@ -260,6 +261,8 @@ impl Counters {
         let Some(words) = self.space.words(&self.segment, row) else {
             return;
         };
+        // Release: who sees a word stored from here on also sees the last tenant's end.
+        fence(Ordering::Release);
         words[EXPIRE_WORD].store(0, Ordering::Relaxed);
         words[BODY_WORD].store(value as u64, Ordering::Relaxed);
         for (word, bytes) in words[self.space.key_at as usize / 8..].iter().zip(name.chunks(8)) {

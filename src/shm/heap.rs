@@ -12,7 +12,7 @@
 //! A value beyond one block is a *tree*: a directory block that counts and names its chunks. The directory is written
 //! into the journal; the chunks are written into the directory, each before it is taken. Chunks are freed before their directory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
     heap::{
@@ -222,6 +222,8 @@ fn take_from(writer: &Writer<'_>, page: u32, class: u32, note: &mut dyn FnMut(Bl
     }
     // The page-wide hint goes away, and the blocks are looked at once more: a block is freed before the hint is set.
     desc.hint.store(0, Ordering::SeqCst);
+    // SeqCst: either the blocks are looked at after one was freed, or who frees it finds the hint missing.
+    fence(Ordering::SeqCst);
     let block = take_hinted(writer, page, class, note);
     if block.is_some() {
         desc.hint.store(1, Ordering::Release);
@@ -243,7 +245,9 @@ fn take_hinted(writer: &Writer<'_>, page: u32, class: u32, note: &mut dyn FnMut(
             let word = segment.mem().word(at);
             let seen = word.load(Ordering::Acquire);
             if block::is_used(seen) {
-                // A stale hint. The journal must not name a block in use: it may be this slot's own, and alive.
+                // A stale hint. The journal must not name a block in use, which may be this slot's own, and alive; it names what
+                // the block will be once it is free, so that its hint comes back should this process die here.
+                note(BlockRef::new(at, block::generation(seen).wrapping_add(1)));
                 drop_hint(hint, bit, word);
                 continue;
             }
@@ -390,6 +394,17 @@ pub(crate) fn is_empty_page(segment: &Segment, page: u32) -> bool {
     let at = |number: u64| segment.page_at(page) + start + number * bytes;
     hinted == count
         && (0..u64::from(count)).all(|number| !block::is_used(segment.mem().word(at(number)).load(Ordering::Acquire)))
+}
+
+/// Sets the hint of a heap page that has a block with a hint: a death may have taken it away. Behind the gate.
+pub(crate) fn mend_hint(segment: &Segment, page: u32) {
+    let desc = segment.page(page);
+    let state = desc.state.load(Ordering::Acquire);
+    if let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP)
+        && hints(segment, page, blocks(bytes).1).iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    {
+        desc.hint.store(1, Ordering::Relaxed);
+    }
 }
 
 /// Copies bytes into a block.

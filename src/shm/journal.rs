@@ -14,10 +14,11 @@
 //!
 //! 1. every row's sequence = `begin`, odd: from here on no reader believes what it copied;
 //! 2. the images replace the rows' words;
-//! 3. every inserted row is published in the index;
-//! 4. every deleted row is taken out of it;
-//! 5. the sequences of updated and inserted rows = `begin` + 1, even; deleted rows stay odd, their hints are set;
-//! 6. the slot's count cells, and the old blocks are freed.
+//! 3. the slot's count cells: before any row is free, so that the counts never say "full" of a space that is not;
+//! 4. every inserted row is published in the index;
+//! 5. every deleted row is taken out of it;
+//! 6. the sequences of updated and inserted rows = `begin` + 1, even; deleted rows stay odd, their hints are set;
+//! 7. the entries are forgotten, and then the old blocks are freed.
 //!
 //! A free row is nobody's business, so an insertion fills its row *before* it commits and has no image.
 //!
@@ -279,6 +280,15 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
         copy_image(segment, space, entry, row);
     });
     point("row-filled");
+    each(&mut |entry, _, _| {
+        for (cell, count) in entry.cells.iter().zip(&entry.counts) {
+            // `NO_CELL` is none.
+            if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
+                cell.store(count.load(Ordering::Relaxed), Ordering::Release);
+            }
+        }
+    });
+    point("counted");
     each(&mut |entry, _, row| {
         if action_of(entry) == action::INSERT {
             space.publish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
@@ -303,15 +313,6 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
         }
     });
     point("row-even");
-    each(&mut |entry, _, _| {
-        for (cell, count) in entry.cells.iter().zip(&entry.counts) {
-            // `NO_CELL` is none.
-            if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
-                cell.store(count.load(Ordering::Relaxed), Ordering::Release);
-            }
-        }
-    });
-    point("counted");
 }
 
 fn copy_image(segment: &Segment, space: &Space, entry: &Entry, row: u32) {

@@ -29,7 +29,7 @@ use super::{
     heap::{self, Ledger},
     journal::{self, CHUNK_ENTRIES, Intent, RowChange},
     locks::{self, Attempt, Writer, patiently},
-    rows::{self, FreeRow, Room, claim_free, is_past},
+    rows::{self, FreeRow, Room, claim_free, is_past, rests_at},
     segment::{Refusal, Segment},
     space::{Key, Space},
 };
@@ -459,7 +459,7 @@ impl Keys {
         }
         let mut room = Room::None;
         if records || rows::can_expire(&self.segment, &self.space) {
-            let look = || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms);
+            let look = || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms, &|| Ok(()));
             room = patiently(patience, look)?;
         }
         let pages = gate::behind(&self.segment, patience, |_| Ok(arena::reclaim(&self.segment)))?;
@@ -600,7 +600,9 @@ impl Keys {
     ) {
         self.note_expiry(encoded.words[EXPIRE_WORD]);
         if let Some(words) = self.space.words(&self.segment, free.row) {
-            // The record is locked and not live: nobody believes what they read there.
+            // The record is locked and not live: nobody believes what they read there. Release: who sees a word stored from
+            // here on also sees the last tenant's end.
+            fence(Ordering::Release);
             for (word, &value) in words[EXPIRE_WORD..].iter().zip(&encoded.words[EXPIRE_WORD..]) {
                 word.store(value, Ordering::Relaxed);
             }
@@ -1113,7 +1115,7 @@ impl Keys {
         fence(Ordering::Acquire);
         let still = witnesses.into_iter().all(|(present, number, expected)| {
             if present {
-                return self.sequence(number) == expected;
+                return self.header(number).is_some_and(|header| rests_at(header, expected));
             }
             let group = self.space.group(&self.segment, number);
             group.lock.load(Ordering::Acquire) & lock::OWNER == 0

@@ -9,7 +9,8 @@
 //!
 //! **Sleeping.** A waiter sets WAIT in the lock word, sets WAITERS in the owner's `alive`, looks at the lock word once more, and sleeps on `alive`.
 //! An unlocker takes the lock word to 0 and, if WAIT was set, clears WAITERS in its own `alive` and wakes all. Whichever
-//! comes first, either the waiter sees the lock word changed, or `alive` is not what it expects, or it sleeps and is woken. At the
+//! comes first, either the waiter sees the lock word changed, or `alive` is not what it expects, or it sleeps and is woken. (Should
+//! another waiter of the same owner set WAITERS again just then, it sleeps to the end of its attempt, 2 ms at most.) At the
 //! owner's death the kernel marks `alive` and wakes one sleeper, who recovers and wakes the rest; should that
 //! one be killed as well, its `pending` names the word and the kernel wakes the next.
 //!
@@ -28,7 +29,7 @@ use shm_layout::slot::{self, Held, Slot, alive, lock};
 
 use super::{
     crash::point,
-    gate, heap, recovery,
+    gate, heap, journal, recovery,
     segment::{Refusal, Segment},
     threads,
 };
@@ -92,7 +93,8 @@ impl<'a> Writer<'a> {
     pub(crate) fn outside(segment: &'a Segment) -> Result<Self, Refusal> {
         let number = threads::slot_of(segment)?;
         let slot = segment.slot(number);
-        debug_assert_eq!(slot.flag.load(Ordering::Relaxed), 0, "a writer does not enter twice");
+        let outside = slot.flag.load(Ordering::Relaxed) == 0 && slot.held[0].load(Ordering::Relaxed) == 0;
+        assert!(outside, "a change of a row must not use the store");
         Ok(Self { segment, slot, number, held: 0, words: [None; WORDS], attempt: Attempt::default() })
     }
 
@@ -217,14 +219,18 @@ impl<'a> Writer<'a> {
     ///
     /// [`Refusal::Busy`] when the attempt is over: whoever was in the way may need the processor.
     pub(crate) fn again(&mut self) -> Result<(), Refusal> {
-        self.unlock_to(0);
         self.give_back_blocks();
+        self.unlock_to(0);
         std::hint::spin_loop();
         self.attempt.left().map(drop)
     }
 
-    /// Gives the blocks back that an operation took and did not come to use.
+    /// Gives the blocks back that an operation took and did not come to use. An operation that is committed and not
+    /// carried out has panicked in between: it is carried out now, as after a death.
     pub(crate) fn give_back_blocks(&self) {
+        if journal::is_committed(self.slot) {
+            journal::redo(self.segment, self.slot);
+        }
         if self.slot.journal.new_len.load(Ordering::Relaxed) != 0 {
             heap::give_back_new(self.segment, self.slot, self.number);
         }
@@ -238,6 +244,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn breathe(&mut self) -> Result<(), Refusal> {
         self.unlock_to(0);
         self.slot.flag.store(0, Ordering::Release);
+        self.attempt = Attempt::default();
         self.raise_flag()
     }
 }
@@ -246,8 +253,8 @@ impl Drop for Writer<'_> {
     #[inline]
     fn drop(&mut self) {
         point("before-release");
-        self.unlock_to(0);
         self.give_back_blocks();
+        self.unlock_to(0);
         // Release: everything that was written under the flag is seen by a closer who finds it down.
         self.slot.flag.store(0, Ordering::Release);
     }

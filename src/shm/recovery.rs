@@ -64,7 +64,8 @@ fn undo_or_redo(segment: &Segment, number: u32) {
     arena::settle_claim(segment, slot, number);
     directory::settle_claim(segment, slot);
     gate::open_for(segment, number);
-    slot.held.iter().for_each(|name| free_lock(segment, number, name));
+    // The gate's lock, which comes first, goes last: until then no other closer believes that everybody is out.
+    slot.held.iter().rev().for_each(|name| free_lock(segment, number, name));
 }
 
 fn free_lock(segment: &Segment, number: u32, name: &AtomicU64) {

@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use shm_layout::{
     KEYS_SPACE, keys, row,
-    slot::{self, Held, action},
+    slot::{self, Held, action, lock},
 };
 
 use super::{
     journal::{Intent, RowChange},
     keys as kv,
     locks::Writer,
+    recovery,
     segment::{Refusal, Segment},
     space::Space,
 };
@@ -109,19 +110,28 @@ fn count(segment: &Segment, space: &Space) -> u64 {
 ///
 /// # Errors
 ///
-/// [`Refusal::Busy`] if the gate stays closed.
-pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, needed: u64, now_ms: u64) -> Result<Room, Refusal> {
+/// [`Refusal::Busy`] if the gate stays closed, and those of `current`, which says whether the space is still there: it may be
+/// gone whenever the flag was down.
+pub(crate) fn make_room(
+    writer: &mut Writer<'_>,
+    space: &Space,
+    needed: u64,
+    now_ms: u64,
+    current: &dyn Fn() -> Result<(), Refusal>,
+) -> Result<Room, Refusal> {
     let segment = writer.segment();
+    current()?;
     let before = freed_rows(segment);
     if is_surely_full(segment, space, needed) {
         // No row was freed while the counts were read, so the sum is no more than what was true at the end.
         let still = freed_rows(segment) == before;
-        return Ok(if still { Room::None } else { Room::Undecided });
+        return Ok(if still { none(segment) } else { Room::Undecided });
     }
     let (mut free, mut undecided) = (0, false);
     for row in 0..space.rows {
         if row % TURN == TURN - 1 {
             writer.breathe()?;
+            current()?;
         }
         match look(writer, space, row, now_ms) {
             Look::Free => free += 1,
@@ -132,7 +142,12 @@ pub(crate) fn make_room(writer: &mut Writer<'_>, space: &Space, needed: u64, now
     if free >= needed {
         return Ok(Room::Some);
     }
-    Ok(if undecided || freed_rows(segment) != before { Room::Undecided } else { Room::None })
+    Ok(if undecided || freed_rows(segment) != before { Room::Undecided } else { none(segment) })
+}
+
+/// There is no room, unless a dead process was about to make some.
+fn none(segment: &Segment) -> Room {
+    if recovery::recover_all(segment) > 0 { Room::Undecided } else { Room::None }
 }
 
 /// Whether the counts leave no room for `needed` rows, and none can expire. Certain if nobody frees one meanwhile.
@@ -170,6 +185,13 @@ fn look(writer: &mut Writer<'_>, space: &Space, row: u32, now_ms: u64) -> Look {
 #[inline(always)]
 pub(crate) fn is_past(expire_at: u64, now_ms: u64) -> bool {
     expire_at != 0 && expire_at <= now_ms
+}
+
+/// Whether a row has the sequence that it was read at, and nobody is at it. For reads of several rows: a holder may have
+/// stored a single word already and not yet raised the sequence, and others may have seen that word and acted on it.
+pub(crate) fn rests_at(header: &row::Header, sequence: u64) -> bool {
+    // Acquire: a holder who has let go has raised the sequence before.
+    header.lock.load(Ordering::Acquire) & lock::OWNER == 0 && header.sequence.load(Ordering::Relaxed) == sequence
 }
 
 /// Frees a row if it has expired and nobody holds it; whether it did.

@@ -38,7 +38,7 @@ use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{
     clock,
     file::{self, Attachment},
-    memory,
+    membarrier, memory,
 };
 
 /// Where named segments live.
@@ -353,6 +353,9 @@ impl Segment {
             None => Self::anonymous(geometry)?,
             Some(name) => Self::named(name, geometry, &options)?,
         };
+        if membarrier::register().and_then(|()| membarrier::global()).is_err() {
+            return Err(SegmentError::Unsupported("has no memory barrier for all processes (membarrier)"));
+        }
         if threads::kernel_marks(&segment) != Ok(true) {
             return Err(SegmentError::Unsupported("does not mark the locks of the dead (robust futexes)"));
         }

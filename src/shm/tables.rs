@@ -25,7 +25,7 @@ use super::{
     heap,
     journal::{self, Intent, RowChange},
     locks::{Attempt, Writer, patiently},
-    rows::{self, Room, claim_free, is_past},
+    rows::{self, Room, claim_free, is_past, rests_at},
     segment::{Refusal, Segment},
     space::{Key, Space},
 };
@@ -208,13 +208,25 @@ impl Tables {
         key: &[u8],
         out: &mut [u64],
     ) -> Result<bool, Refusal> {
-        let mut present = false;
-        self.modify(patience, now_ms, key, &mut |row| {
-            present = row.present;
-            out.copy_from_slice(row.words);
-            Verdict::Leave
-        })?;
-        Ok(present)
+        let key = self.key(key);
+        patiently(patience, || {
+            let mut writer = Writer::enter(&self.segment)?;
+            loop {
+                self.check_current()?;
+                let Some(found) = self.space.find(&self.segment, key) else {
+                    return Ok(false);
+                };
+                if let Some(header) = self.space.header(&self.segment, found.row) {
+                    writer.lock(Held::Row(self.space.id, found.row), &header.lock)?;
+                    let live = row::is_live(header.sequence.load(Ordering::Acquire));
+                    if live && self.space.has_key(&self.segment, found.row, key) {
+                        self.copy(found.row, out);
+                        return Ok(!is_past(out[EXPIRE_WORD], now_ms));
+                    }
+                }
+                writer.again()?;
+            }
+        })
     }
 
     fn sequence(&self, row: u32) -> u64 {
@@ -281,7 +293,9 @@ impl Tables {
                 return gate::behind(&self.segment, patience, alone);
             }
             match patiently(patience, || {
-                rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, needed, now_ms)
+                rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, needed, now_ms, &|| {
+                    self.check_current()
+                })
             })? {
                 Room::Some => {}
                 Room::None => {
@@ -500,7 +514,9 @@ impl Tables {
     ) {
         self.note_expiry(scratch[EXPIRE_WORD]);
         if let Some(words) = self.space.words(&self.segment, free.row) {
-            // The row is locked and not live: nobody believes what they read there.
+            // The row is locked and not live: nobody believes what they read there. Release: who sees a word stored from here
+            // on also sees the last tenant's end.
+            fence(Ordering::Release);
             for (word, &value) in words[EXPIRE_WORD..].iter().zip(&scratch[EXPIRE_WORD..]) {
                 word.store(value, Ordering::Relaxed);
             }
@@ -757,7 +773,9 @@ impl Tables {
 
     fn still(&self, witness: Witness) -> bool {
         match witness {
-            Witness::Row(row, sequence) => self.sequence(row) == sequence,
+            Witness::Row(row, sequence) => {
+                self.space.header(&self.segment, row).is_some_and(|header| rests_at(header, sequence))
+            }
             Witness::Absence(home, insertions) => {
                 let group = self.space.group(&self.segment, home);
                 group.lock.load(Ordering::Acquire) & lock::OWNER == 0

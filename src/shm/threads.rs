@@ -23,7 +23,6 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    ptr::NonNull,
     sync::{
         OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -111,14 +110,17 @@ pub(crate) fn slot_of(segment: &Segment) -> Result<u32, Refusal> {
 #[cold]
 fn slot_of_slow(segment: &Segment) -> Result<u32, Refusal> {
     let epoch = epoch(segment.fork_word());
-    let slot = NOTES.with_borrow_mut(|notes| {
+    let claim = |notes: &RefCell<Notes>| {
+        let mut notes = notes.borrow_mut();
         notes.forget_others(epoch);
         let known = notes.0.iter().find(|owned| owned.segment.id() == segment.id()).map(|owned| owned.slot);
         match known {
             Some(slot) => Ok(slot),
             None => notes.claim(segment, epoch),
         }
-    })?;
+    };
+    // A thread that is ending has no notes any more: destructors of thread-locals cannot write.
+    let slot = NOTES.try_with(claim).map_err(|_| Refusal::Busy)??;
     LAST.set(Last { segment: segment.id(), epoch, slot });
     Ok(slot)
 }
@@ -127,76 +129,81 @@ fn slot_of_slow(segment: &Segment) -> Result<u32, Refusal> {
 ///
 /// A thread without a slot gets its private head registered first: recovery needs no slot.
 pub(crate) fn with_pending<T>(body: impl FnOnce(&AtomicU64) -> T) -> T {
-    NOTES.with_borrow(|notes| match notes.0.first() {
-        Some(first) if first.epoch == epoch(first.segment.fork_word()) => {
-            body(&first.segment.slot(first.slot).head.pending)
-        }
-        _ => PRIVATE_HEAD.with(|head| {
+    let mine = |owned: &Owned| owned.epoch == epoch(owned.segment.fork_word());
+    let first = NOTES.try_with(|notes| {
+        let notes = notes.borrow();
+        notes.0.first().filter(|owned| mine(owned)).map(|owned| (owned.segment.clone(), owned.slot))
+    });
+    match first.ok().flatten() {
+        Some((segment, slot)) => body(&segment.slot(slot).head.pending),
+        None => PRIVATE_HEAD.with(|head| {
             register_private(head);
             body(&head.pending)
         }),
-    })
+    }
 }
 
 fn register_private(head: &RobustHead) {
     let address = std::ptr::from_ref(head);
     head.next.store(address as u64, Ordering::Relaxed);
-    // SAFETY: the head is an empty list in this thread's own memory, which outlives the thread's registration: a
-    // slot's head, or nothing at all, replaces it before the thread's memory goes.
+    // SAFETY: the head is an empty list in this thread's own memory. The kernel looks at it last when the thread ends, before
+    // that memory is given back.
     let set = unsafe { robust::set_list(address.cast(), size_of::<RobustHead>()) };
     assert!(set.is_ok(), "the kernel takes robust lists: it was tried when the segment was opened");
 }
 
-/// An empty list that is valid for ever, for a thread that gives its last slot back.
-fn register_nothing() {
-    static NOTHING: OnceLock<NonNullHead> = OnceLock::new();
-    let head = NOTHING.get_or_init(|| {
-        let head = Box::leak(Box::new(RobustHead {
-            next: AtomicU64::new(0),
-            futex_offset: AtomicI64::new(NODE_TO_ALIVE),
-            pending: AtomicU64::new(0),
-        }));
-        head.next.store(std::ptr::from_ref(head) as u64, Ordering::Relaxed);
-        NonNullHead(NonNull::from(head))
-    });
-    // SAFETY: the head is leaked, and its list is empty.
-    let set = unsafe { robust::set_list(head.0.as_ptr().cast_const().cast(), size_of::<RobustHead>()) };
-    assert!(set.is_ok(), "the kernel takes robust lists: it was tried when the segment was opened");
-}
-
-struct NonNullHead(NonNull<RobustHead>);
-
-// SAFETY: the head consists of atomics.
-unsafe impl Send for NonNullHead {}
-// SAFETY: as above.
-unsafe impl Sync for NonNullHead {}
-
 impl Notes {
     /// Drops what another process (the parent) owns, and gives back slots of segments that nobody else here uses.
     fn forget_others(&mut self, epoch: u64) {
-        let before = self.0.len();
         self.0.retain(|owned| owned.epoch == epoch);
-        let idle = |owned: &Owned| owned.segment.is_last_handle();
-        self.0.iter().filter(|owned| idle(owned)).for_each(Owned::give_back);
-        let parents_list_gone = self.0.len() != before;
-        let kept = self.0.len();
-        self.0.retain(|owned| !idle(owned));
-        if self.0.len() != kept || (parents_list_gone && !self.0.is_empty()) {
-            self.link();
+        while let Some(index) = self.0.iter().position(|owned| owned.segment.is_last_handle()) {
+            self.give_back(index);
+        }
+    }
+
+    /// Gives a slot back. At every moment its word is found on the registered list or as its `pending`, until it is free.
+    fn give_back(&mut self, index: usize) {
+        let owned = self.0.remove(index);
+        let slot = owned.segment.slot(owned.slot);
+        debug_assert_eq!(slot.flag.load(Ordering::Relaxed), 0);
+        let name_it = |head: &RobustHead| head.pending.store(pending_address(slot), Ordering::Release);
+        let free_it = |head: &RobustHead| {
+            slot.alive.swap(0, Ordering::AcqRel);
+            futex::wake_all(&slot.alive);
+            head.pending.store(0, Ordering::Release);
+        };
+        match self.0.first() {
+            Some(first) => {
+                let head = &first.segment.slot(first.slot).head;
+                name_it(head);
+                self.link();
+                free_it(head);
+            }
+            None => PRIVATE_HEAD.with(|head| {
+                name_it(head);
+                register_private(head);
+                free_it(head);
+            }),
         }
     }
 
     fn claim(&mut self, segment: &Segment, epoch: u64) -> Result<u32, Refusal> {
         // A process that is not registered is passed over by the barrier of a gate's closer.
         membarrier::register().map_err(|_| Refusal::Busy)?;
+        let taken = |pending: &AtomicU64| {
+            let slot = take_slot(segment, pending);
+            if slot.is_none() {
+                pending.store(0, Ordering::Release);
+            }
+            slot.ok_or(Refusal::Busy)
+        };
         let slot = match self.0.first() {
-            Some(first) => take_slot(segment, &first.segment.slot(first.slot).head.pending),
+            Some(first) => taken(&first.segment.slot(first.slot).head.pending)?,
             None => PRIVATE_HEAD.with(|head| {
                 register_private(head);
-                take_slot(segment, &head.pending)
-            }),
+                taken(&head.pending)
+            })?,
         };
-        let slot = slot.ok_or(Refusal::Busy)?;
         self.0.push(Owned { segment: segment.clone(), epoch, slot });
         self.link();
         let clear = |head: &RobustHead| head.pending.store(0, Ordering::Release);
@@ -208,7 +215,7 @@ impl Notes {
     /// Makes one list of all nodes, last to first so that each step leaves a list that ends, and registers its head.
     fn link(&self) {
         let Some(first) = self.0.first() else {
-            return register_nothing();
+            return;
         };
         let head_slot = first.segment.slot(first.slot);
         let head_address = std::ptr::from_ref(&head_slot.head) as u64;
@@ -220,28 +227,18 @@ impl Notes {
         }
         head_slot.head.futex_offset.store(NODE_TO_ALIVE, Ordering::Release);
         head_slot.head.next.store(next, Ordering::Release);
-        // SAFETY: head and nodes lie in mappings that these notes keep alive, and the notes are given back, with
-        // another list registered, before they are dropped.
+        // SAFETY: head and nodes lie in mappings that these notes keep alive; before a note is dropped, its slot is given
+        // back and a list without it is registered.
         let set = unsafe { robust::set_list(head_address as *const _, size_of::<RobustHead>()) };
         assert!(set.is_ok(), "the kernel takes robust lists: it was tried when the segment was opened");
     }
 }
 
-impl Owned {
-    /// Frees the slot. The kernel may still find it on the list: another owner's thread id is none of its business.
-    fn give_back(&self) {
-        let slot = self.segment.slot(self.slot);
-        debug_assert_eq!(slot.flag.load(Ordering::Relaxed), 0);
-        slot.alive.swap(0, Ordering::AcqRel);
-        futex::wake_all(&slot.alive);
-    }
-}
-
 impl Drop for Notes {
     fn drop(&mut self) {
-        let mine = |owned: &&Owned| owned.epoch == epoch(owned.segment.fork_word());
-        if self.0.iter().filter(mine).map(Owned::give_back).count() > 0 {
-            register_nothing();
+        self.0.retain(|owned| owned.epoch == epoch(owned.segment.fork_word()));
+        while !self.0.is_empty() {
+            self.give_back(self.0.len() - 1);
         }
         LAST.set(Last { segment: 0, epoch: 0, slot: 0 });
     }
