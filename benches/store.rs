@@ -21,9 +21,10 @@ fn store() -> Store {
     Store::open(Segment::create(options).expect("256 MiB of memory"))
 }
 
+/// A key of 16 bytes, made without the cost of formatting a number.
 fn key(i: u64) -> [u8; 16] {
-    let mut key = *b"key:000000000000";
-    key[4..].copy_from_slice(format!("{i:012}").as_bytes());
+    let mut key = *b"key:\0\0\0\0........";
+    key[8..].copy_from_slice(&i.to_be_bytes());
     key
 }
 
