@@ -14,8 +14,6 @@ const MAX_TIMEOUT_SECS: u64 = 86_400;
 const MAX_CLIENTS: usize = 1_000_000;
 /// Most counters and keys that can be asked for; memory runs out long before.
 const MAX_CELLS: u64 = 1 << 32;
-/// Bytes of memory for which there is one key, if `--max-keys` does not say otherwise.
-const BYTES_PER_KEY: u64 = 64;
 /// Longest segment name, in bytes: a file name in /dev/shm with room for a suffix.
 const MAX_SEGMENT_NAME_BYTES: usize = 200;
 /// Longest password, in bytes.
@@ -152,12 +150,6 @@ impl Config {
         };
         config.check()?;
         Ok(config)
-    }
-
-    /// Keys that the key-value space is made for.
-    #[must_use]
-    pub fn key_capacity(&self) -> u64 {
-        if self.max_keys == 0 { self.memory / BYTES_PER_KEY } else { self.max_keys }
     }
 
     /// What no single setting can know: whether they go together.

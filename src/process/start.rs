@@ -55,7 +55,7 @@ fn create_segment(config: &Config) -> Result<Segment, Failure> {
     let options = SegmentOptions::new()
         .memory(config.memory)
         .counters(config.counters)
-        .max_keys(config.key_capacity())
+        .max_keys(config.max_keys)
         .workers(config.workers)
         .name(config.segment.clone())
         .mode(config.segment_mode)

@@ -264,15 +264,29 @@ impl SegmentOptions {
         if self.memory > max {
             return Err(SegmentError::TooLarge { memory: self.memory, max });
         }
+        Geometry::new(self.request(self.memory))
+            .map_err(|_| SegmentError::TooSmall { memory: self.memory, needed: self.least_memory() })
+    }
+
+    fn request(&self, memory: u64) -> Request {
         let bound = |number: u64| number.clamp(1, u64::from(u32::MAX) - 1);
-        let keys = if self.max_keys == 0 { self.memory / BYTES_PER_KEY } else { self.max_keys };
-        let request = Request {
-            memory: self.memory,
+        let keys = if self.max_keys == 0 { memory / BYTES_PER_KEY } else { self.max_keys };
+        Request {
+            memory,
             workers: self.workers.clamp(1, shm_layout::limits::MAX_WORKERS) as u32,
             counters: bound(self.counters),
             max_keys: bound(keys),
-        };
-        Geometry::new(request).map_err(|needed| SegmentError::TooSmall { memory: self.memory, needed })
+        }
+    }
+
+    /// The memory with which these settings would do. More of it means more keys by default, which again take some: each
+    /// step adds an eighth of the last one at most.
+    fn least_memory(&self) -> u64 {
+        let mut memory = self.memory;
+        while let Err(needed) = Geometry::new(self.request(memory)) {
+            memory = needed.max(memory + 1);
+        }
+        memory
     }
 }
 
