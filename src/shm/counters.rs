@@ -167,7 +167,7 @@ impl Counters {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match self.try_change(&mut writer, key, plain, function)? {
-                        Step::Again => writer.unlock_to(0),
+                        Step::Again => writer.again()?,
                         step => return Ok(step),
                     }
                 }

@@ -430,7 +430,7 @@ impl Keys {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match attempt(&mut writer)? {
-                        Step::Again => {}
+                        Step::Again => writer.again()?,
                         step => return Ok(step),
                     }
                 }
@@ -444,13 +444,23 @@ impl Keys {
     }
 
     /// Frees what has expired, then gives empty heap pages back to the arena.
+    ///
+    /// That is a long way round, and who is out of memory tends to ask again: as long as nothing was freed since it led to
+    /// nothing, and for a moment at least, the answer stays the same.
     fn make_room(&self, patience: Option<Duration>, now_ms: u64, round: u32) -> Result<(), Refusal> {
+        let exhausted = self.segment.exhausted();
+        let freed = rows::freed(&self.segment);
+        if round == 0 && exhausted.is_still(freed, now_ms) {
+            return Err(Refusal::OutOfMemory);
+        }
         if round >= 2 {
+            exhausted.note(freed, now_ms);
             return Err(Refusal::OutOfMemory);
         }
         let room = patiently(patience, || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms))?;
         let pages = patiently(patience, || Gate::close(&self.segment).map(|_gate| arena::reclaim(&self.segment)))?;
         if room == Room::None && pages == 0 && round > 0 {
+            exhausted.note(freed, now_ms);
             return Err(Refusal::OutOfMemory);
         }
         Ok(())
@@ -474,7 +484,6 @@ impl Keys {
             self.look(key, value.as_deref_mut())
         };
         let Some(seen) = looked else {
-            std::hint::spin_loop();
             return Ok(Step::Again);
         };
         let value = value.map_or(&[][..], |value| &value[..]);

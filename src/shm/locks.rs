@@ -28,7 +28,7 @@ use shm_layout::slot::{self, Held, Slot, alive, lock};
 
 use super::{
     crash::point,
-    gate, recovery,
+    gate, heap, recovery,
     segment::{Refusal, Segment},
     threads,
 };
@@ -209,6 +209,18 @@ impl<'a> Writer<'a> {
     /// How many locks the writer holds.
     pub(crate) fn held(&self) -> usize {
         self.held
+    }
+
+    /// Drops everything for a fresh start within the same attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] when the attempt is over: whoever was in the way may need the processor.
+    pub(crate) fn again(&mut self) -> Result<(), Refusal> {
+        self.unlock_to(0);
+        heap::give_back_new(self.segment, self.slot, self.number);
+        std::hint::spin_loop();
+        self.attempt.left().map(drop)
     }
 
     /// Lowers and raises the flag between two shares of long work, so that a gate can close in between.

@@ -82,6 +82,12 @@ fn freed_rows(segment: &Segment) -> u64 {
     segment.all_slots().map(|slot| slot.freed_rows.load(Ordering::Acquire)).fold(0, u64::wrapping_add)
 }
 
+/// Rows and blocks that were freed so far: a number that changes when there may be room again.
+pub(crate) fn freed(segment: &Segment) -> u64 {
+    let blocks = segment.all_slots().map(|slot| slot.freed_blocks.load(Ordering::Acquire));
+    blocks.fold(freed_rows(segment), u64::wrapping_add)
+}
+
 fn can_expire(segment: &Segment, space: &Space) -> bool {
     match space.id {
         KEYS_SPACE => segment.header().keys_expire.load(Ordering::Acquire) != 0,

@@ -264,29 +264,24 @@ impl SegmentOptions {
         if self.memory > max {
             return Err(SegmentError::TooLarge { memory: self.memory, max });
         }
-        Geometry::new(self.request(self.memory))
-            .map_err(|_| SegmentError::TooSmall { memory: self.memory, needed: self.least_memory() })
+        self.geometry_with(self.memory).map_err(|mut needed| {
+            // What is needed grows a little with the memory itself: up to the figure with which it fits.
+            while let Err(more) = self.geometry_with(needed) {
+                needed = more.max(needed + heap::PAGE_BYTES);
+            }
+            SegmentError::TooSmall { memory: self.memory, needed }
+        })
     }
 
-    fn request(&self, memory: u64) -> Request {
+    fn geometry_with(&self, memory: u64) -> Result<Geometry, u64> {
         let bound = |number: u64| number.clamp(1, u64::from(u32::MAX) - 1);
         let keys = if self.max_keys == 0 { memory / BYTES_PER_KEY } else { self.max_keys };
-        Request {
+        Geometry::new(Request {
             memory,
             workers: self.workers.clamp(1, shm_layout::limits::MAX_WORKERS) as u32,
             counters: bound(self.counters),
             max_keys: bound(keys),
-        }
-    }
-
-    /// The memory with which these settings would do. More of it means more keys by default, which again take some: each
-    /// step adds an eighth of the last one at most.
-    fn least_memory(&self) -> u64 {
-        let mut memory = self.memory;
-        while let Err(needed) = Geometry::new(self.request(memory)) {
-            memory = needed.max(memory + 1);
-        }
-        memory
+        })
     }
 }
 
@@ -306,6 +301,7 @@ struct Inner {
     heap_cursors: [AtomicU32; CLASS_COUNT],
     /// Where the search for a free record goes on.
     keys_cursor: AtomicU32,
+    exhausted: Exhausted,
     name: Option<String>,
     /// Holds the locks.
     file: File,
@@ -316,6 +312,31 @@ struct Inner {
 /// thread that has written through one, is left.
 #[derive(Clone)]
 pub struct Segment(Arc<Inner>);
+
+/// That there was no room for a key or a value, and when.
+#[derive(Default)]
+pub(crate) struct Exhausted {
+    /// What had been freed until then, plus 1.
+    freed: AtomicU64,
+    at_ms: AtomicU64,
+}
+
+impl Exhausted {
+    /// How long the answer stays the same: meanwhile something may expire, or a table may be dropped.
+    const MOMENT_MS: u64 = 50;
+
+    /// Whether there was no room a moment ago, and nothing has been freed since.
+    pub(crate) fn is_still(&self, freed: u64, now_ms: u64) -> bool {
+        self.freed.load(Ordering::Relaxed) == freed.wrapping_add(1)
+            && now_ms.saturating_sub(self.at_ms.load(Ordering::Relaxed)) < Self::MOMENT_MS
+    }
+
+    /// Notes that there was no room.
+    pub(crate) fn note(&self, freed: u64, now_ms: u64) {
+        self.freed.store(freed.wrapping_add(1), Ordering::Relaxed);
+        self.at_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
 
 static SEGMENTS: AtomicU64 = AtomicU64::new(1);
 
@@ -444,6 +465,7 @@ impl Segment {
             page_cursor: AtomicU32::new(u32::MAX),
             heap_cursors: [const { AtomicU32::new(0) }; CLASS_COUNT],
             keys_cursor: AtomicU32::new(0),
+            exhausted: Exhausted::default(),
             name: name.map(ToOwned::to_owned),
             file,
             _map: map,
@@ -581,6 +603,10 @@ impl Segment {
 
     pub(crate) fn keys_cursor(&self) -> &AtomicU32 {
         &self.0.keys_cursor
+    }
+
+    pub(crate) fn exhausted(&self) -> &Exhausted {
+        &self.0.exhausted
     }
 
     pub(crate) fn keys_space(&self) -> Space {

@@ -262,7 +262,7 @@ impl Tables {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match attempt(&mut writer)? {
-                        Step::Again => heap::give_back_new(&self.segment, writer.slot(), writer.number()),
+                        Step::Again => writer.again()?,
                         step => return Ok(step),
                     }
                 }
