@@ -1,6 +1,6 @@
 //! The command line: what the program can be told, and how it explains itself.
 //!
-//! One row of [`OPTIONS`] is one option. Values stay text here; what they mean is for [`crate::config`] to say, for all
+//! One row of `OPTIONS` is one option. Values stay text here; what they mean is for [`crate::config`] to say, for all
 //! sources alike.
 
 use std::ffi::OsString;

@@ -64,9 +64,13 @@ impl Clients {
     ///
     /// [`crate::Error::OutOfMemory`], [`crate::Error::Busy`].
     pub fn open(store: &Store, worker: usize) -> Result<Self> {
+        Ok(Self { table: Self::table(store)?, worker, local_ids: Cell::new(0), gone: RefCell::default() })
+    }
+
+    /// Makes the registry's table, or finds it.
+    pub(super) fn table(store: &Store) -> Result<Table> {
         let rows = (store.memory().0 / SEGMENT_BYTES_PER_ROW).clamp(MIN_ROWS, MAX_ROWS);
-        let table = store.hidden("~clients", spec(rows))?;
-        Ok(Self { table, worker, local_ids: Cell::new(0), gone: RefCell::default() })
+        store.hidden("~clients", spec(rows))
     }
 
     /// Removes the rows that an earlier process of this worker left behind.

@@ -45,6 +45,17 @@ pub struct WorkerState {
 const MAX_HANDLES: usize = 4096;
 
 impl WorkerState {
+    /// Makes the tables that workers keep for themselves. A master does it once, before anything else takes their room: a
+    /// worker that cannot have them cannot serve.
+    ///
+    /// # Errors
+    ///
+    /// The segment has no room for them.
+    pub fn reserve(store: &Store) -> Result<()> {
+        Clients::table(store)?;
+        Settings::table(store).map(drop)
+    }
+
     /// Opens what is shared, and removes the clients that an earlier process of this worker left in the registry.
     ///
     /// # Errors

@@ -98,16 +98,20 @@ impl Settings {
     ///
     /// [`crate::Error::OutOfMemory`], [`crate::Error::Busy`].
     pub fn open(store: &Store, config: &Config) -> Result<Self> {
-        let columns = vec![Column::string("value", VALUE_BYTES), Column::int("master")];
-        let table = store.hidden("~config", TableSpec { rows: ROWS, key_bytes: 64, columns })?;
         let settings = Self {
-            table,
+            table: Self::table(store)?,
             config: config.clone(),
             current: RefCell::new(Current::started_with(config)),
             master: i64::from(std::os::unix::process::parent_id()),
         };
         settings.refresh()?;
         Ok(settings)
+    }
+
+    /// Makes the table of changed settings, or finds it.
+    pub(super) fn table(store: &Store) -> Result<Table> {
+        let columns = vec![Column::string("value", VALUE_BYTES), Column::int("master")];
+        store.hidden("~config", TableSpec { rows: ROWS, key_bytes: 64, columns })
     }
 
     /// Takes over what other workers changed; called by the worker's tick.

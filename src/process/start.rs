@@ -7,6 +7,7 @@ use super::{Failure, listeners::Listeners, log, master::Master, memory};
 use crate::{
     backend::SharedStore,
     config::{Config, ConfigError},
+    server,
     shm::{Segment, SegmentOptions},
     store::Store,
     sys::{
@@ -65,11 +66,10 @@ fn create_segment(config: &Config) -> Result<Segment, Failure> {
 
 /// Nobody is served yet, so this may wait for what another process of a named segment holds.
 fn make_tables(config: &Config, segment: &Segment) -> Result<(), Failure> {
-    if config.tables.is_empty() {
-        return Ok(());
-    }
     let shared = SharedStore::open(segment.clone(), Some(config.lock_wait));
     let store = Store::on(Arc::new(shared));
+    server::reserve(&store)
+        .map_err(|error| Failure::Refused(format!("cannot make the tables that the workers need: {error}")))?;
     for (name, spec) in &config.tables {
         store
             .make_spec(name, spec.clone())

@@ -12,4 +12,4 @@ mod tick;
 mod wire;
 mod worker;
 
-pub use worker::{Worker, run};
+pub use worker::{Worker, reserve, run};

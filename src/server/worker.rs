@@ -82,6 +82,15 @@ async fn serve(worker: Worker) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes what every worker needs in the store, before there are workers.
+///
+/// # Errors
+///
+/// The store has no room for it.
+pub fn reserve(store: &Store) -> crate::store::Result<()> {
+    WorkerState::reserve(store)
+}
+
 /// Writes down who serves under this index now. Levels describe a process: those of an earlier one went with it.
 fn announce(worker: &Worker) {
     let statistics = worker.store.statistics();

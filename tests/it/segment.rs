@@ -86,17 +86,6 @@ fn segment_files_are_private() {
     drop(server);
 }
 
-#[test]
-fn other_programs_can_open_it_by_name() {
-    let name = segment_name("open");
-    let server = Server::start(&["--workers", "1", "--segment", &name]);
-    let shared = shared_memory::ShmemConf::new().os_id(&name).open().expect("a POSIX shared memory object");
-    assert_eq!(shared.len().to_string(), server.field("memory"));
-    drop(shared);
-    assert!(fs::exists(format!("/dev/shm/{name}")).unwrap(), "a visitor took the name along");
-    assert_eq!(server.redis().run("SET k v"), Reply::ok());
-}
-
 /// A crate that others open shared memory with, and that nobody maintains: it finds our segment by its name.
 #[test]
 fn a_stranger_opens_the_segment_by_its_name() {
