@@ -143,7 +143,8 @@ fn argument(option: &Opt) -> Arg {
     let argument = Arg::new(option.name).long(option.name).help_heading(option.heading).help(help(option));
     let argument = if LISTS.contains(&option.name) { argument.action(ArgAction::Append) } else { argument };
     match option.value {
-        Some(value) => argument.value_name(value),
+        // A negative number is a value, and refused as one: not an option of that name.
+        Some(value) => argument.value_name(value).allow_negative_numbers(true),
         // `--fresh=false` takes back what the environment or the file says.
         None => argument.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
     }
@@ -190,6 +191,11 @@ mod tests {
                 ("workers", text(&["8"])),
             ]
         );
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value() {
+        assert_eq!(given(&["--lock-wait", "-1"]).unwrap(), [("lock-wait", vec!["-1".to_owned()])]);
     }
 
     #[test]

@@ -61,16 +61,19 @@ fn stats(call: &mut Call<'_, '_>) -> Answer {
     let statistics = call.env.store.statistics();
     let (bytes, used) = call.env.store.memory();
     let count = |n: u64| Reply::Int(i64::try_from(n).unwrap_or(i64::MAX));
-    let cells = |of: &dyn Fn(Stat) -> u64| {
-        Reply::Map(Stat::ALL.iter().map(|&stat| (Reply::Text(stat.name()), count(of(stat)))).collect())
+    let summed = Stat::ALL.iter().filter(|stat| stat.adds_up());
+    let total = summed.map(|&stat| (Reply::Text(stat.name()), count(statistics.sum(stat)))).collect();
+    let worker = |index| {
+        let cells = Stat::ALL.iter().map(|&stat| (Reply::Text(stat.name()), count(statistics.worker(index, stat))));
+        Reply::Map(std::iter::once((Reply::Text("index"), Reply::Int(index as i64))).chain(cells).collect())
     };
-    let workers = (0..statistics.workers()).map(|index| cells(&|stat| statistics.worker(index, stat))).collect();
+    let workers = (0..statistics.workers()).map(worker).collect();
     Ok(Reply::Map(vec![
         (Reply::Text("worker"), Reply::Int(call.env.worker as i64)),
         (Reply::Text("memory_bytes"), count(bytes)),
         (Reply::Text("memory_used_bytes"), count(used)),
         (Reply::Text("recoveries"), count(statistics.recoveries())),
-        (Reply::Text("total"), cells(&|stat| statistics.sum(stat))),
+        (Reply::Text("total"), Reply::Map(total)),
         (Reply::Text("workers"), Reply::Array(workers)),
     ]))
 }

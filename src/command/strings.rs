@@ -8,7 +8,7 @@ use super::{
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
-use crate::store::{Condition, Expiry, SetOptions, SetOutcome, limits::MAX_BATCH_ROWS};
+use crate::store::{Condition, Expiry, SetOptions, SetOutcome};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
@@ -134,12 +134,13 @@ fn mget(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::Array(values.into_iter().map(Reply::bulk_or_null).collect()))
 }
 
-/// Refuses to gather more than a client may leave unread. A few keys are not worth the look.
+/// Refuses to gather more than a client may leave unread. So few keys that their values cannot be as long are not
+/// worth the look.
 fn check_reply_size(call: &Call<'_, '_>, keys: &[&[u8]]) -> Answer<()> {
-    if keys.len() <= MAX_BATCH_ROWS {
+    let (mut bytes, max) = (0, call.env.config.output_limit as u64);
+    if (keys.len() as u64).saturating_mul(call.env.config.max_value as u64) <= max {
         return Ok(());
     }
-    let (mut bytes, max) = (0, call.env.config.output_limit as u64);
     for key in keys {
         bytes += call.kv().strlen(call.db(), key)?;
         if bytes > max {

@@ -52,7 +52,7 @@ fn scalar(name: &str, value: Value) -> Result<String, String> {
         Value::String(text) => Ok(text),
         Value::Integer(number) => Ok(number.to_string()),
         Value::Boolean(flag) => Ok(flag.to_string()),
-        other => Err(format!("'{name}' is a {}; write text, a whole number, true or false", other.type_str())),
+        other => Err(format!("'{name}' is of type {}; write text, a whole number, true or false", other.type_str())),
     }
 }
 
@@ -79,8 +79,8 @@ mod tests {
             ("wokers = 8", "no setting is called 'wokers'"),
             ("max_clients = 8", "write it as 'max-clients'"),
             ("config = \"other.toml\"", "no setting is called 'config'"),
-            ("memory = 1.5", "'memory' is a float"),
-            ("workers = [1, 2]", "'workers' is a array"),
+            ("memory = 1.5", "'memory' is of type float"),
+            ("workers = [1, 2]", "'workers' is of type array"),
             ("[listen]\nhttp = \"off\"", "no setting is called 'listen'"),
             ("workers =", "not TOML"),
         ] {

@@ -103,7 +103,11 @@ impl fmt::Display for Error {
             }
             Self::CountersFull => write!(f, "all counters are in use; delete one or start with a larger --counters"),
             Self::OutOfMemory => {
-                write!(f, "the segment has no room for this; delete something or start with a larger --memory")
+                write!(
+                    f,
+                    "the segment has no room for this; delete something or start with a larger --memory (or --max-keys, \
+                     if that many keys are in use)"
+                )
             }
             Self::Overflow => write!(f, "the result would overflow"),
             Self::TooLarge { what, len, max } => write!(f, "{len} is too many for {what} ({max} at most)"),

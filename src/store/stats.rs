@@ -30,6 +30,12 @@ macro_rules! stats {
             pub fn is_total(self) -> bool {
                 match self { $(Self::$variant => stats!(@total $kind)),* }
             }
+
+            /// Whether its sum over workers means anything.
+            #[must_use]
+            pub fn adds_up(self) -> bool {
+                !matches!(self, Self::Pid | Self::StartedAt | Self::Heartbeat)
+            }
         }
     };
     (@total total) => { true };

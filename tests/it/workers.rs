@@ -145,5 +145,6 @@ fn counting_agrees_over_all_workers() {
         let each = stats["workers"].as_array().unwrap();
         let sum: u64 = each.iter().map(|worker| worker["commands"].as_u64().unwrap()).sum();
         assert_eq!(sum, stats["total"]["commands"].as_u64().unwrap());
+        assert!(each.iter().all(|worker| worker["worker_starts"] == 1), "each worker started once: {stats}");
     }
 }

@@ -133,7 +133,9 @@ fn statistics_are_a_map() {
     server.run("PING");
     let stats = server.run3("STATS");
     assert!(stats.starts_with("%6 $6 worker :0 ") && stats.contains("$8 commands :1 "), "{stats}");
-    assert!(stats.contains("$7 workers *1 %"), "{stats}");
+    let (total, workers) = stats.split_once("$7 workers *1 %").unwrap();
+    assert!(workers.contains("$5 index :0 ") && workers.contains("$10 worker_pid :"), "{workers}");
+    assert!(!total.contains("worker_pid"), "a sum of process ids is nothing: {total}");
 }
 
 #[test]

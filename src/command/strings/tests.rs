@@ -168,7 +168,11 @@ fn a_reply_has_a_limit() {
     server.run(&format!("SET a {}", "x".repeat(10)));
     let many = |keys: usize| server.run(&format!("MGET {}", "a ".repeat(keys)));
     assert!(many(100).starts_with("*100 $10 xxxxxxxxxx "));
-    assert_eq!(many(101), "-ERR the values are too large for one reply (1000 bytes at most)");
+    let refusal = "-ERR the values are too large for one reply (1000 bytes at most)";
+    assert_eq!(many(101), refusal);
+    server.run(&format!("SET long {}", "x".repeat(501)));
+    assert!(server.run("MGET long").starts_with("*1 $501 "));
+    assert_eq!(server.run("MGET long long"), refusal, "few keys can have long values");
 }
 
 #[test]

@@ -70,14 +70,9 @@ impl Holdings {
     }
 }
 
-/// Whether the sum of a statistic over workers means anything.
-pub(super) fn adds_up(stat: Stat) -> bool {
-    !matches!(stat, Stat::Pid | Stat::StartedAt | Stat::Heartbeat)
-}
-
 fn push_total(out: &mut Vec<u8>, statistics: &dyn Statistics) {
     let mut members = Members::open(out);
-    for &stat in Stat::ALL.iter().filter(|&&stat| adds_up(stat)) {
+    for &stat in Stat::ALL.iter().filter(|stat| stat.adds_up()) {
         json::push_count(members.name(stat.name()), statistics.sum(stat));
     }
     members.close();
