@@ -60,6 +60,11 @@ pub const WHOLE_PAGE_BLOCK: u64 = PAGE_BYTES - PAGE_HEAD - 16;
 /// Bytes that the largest block holds.
 pub const MAX_CONTENTS: usize = (WHOLE_PAGE_BLOCK - BLOCK_HEAD) as usize;
 
+/// Bytes of a tree's chunk: two of them fill a page. Contents beyond that go into a tree, so that little of a page is left over.
+pub const CHUNK_BYTES: usize = CLASSES[CLASSES.len() - 1] as usize - BLOCK_HEAD as usize;
+
+const _: () = assert!((MAX_CONTENTS / 8 - 1) * CHUNK_BYTES >= crate::limits::MAX_VALUE_BYTES);
+
 /// Bytes of a block of `class`; `None` if there is no such class.
 #[must_use]
 pub fn block_bytes(class: u32) -> Option<u64> {

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
     heap::{
-        BLOCK_HEAD, BlockRef, MAX_CONTENTS, PAGE_BYTES, PAGE_HEAD, WHOLE_PAGE, block, block_bytes, blocks, class_for,
-        kind,
+        BLOCK_HEAD, BlockRef, CHUNK_BYTES, MAX_CONTENTS, PAGE_BYTES, PAGE_HEAD, WHOLE_PAGE, block, block_bytes, blocks,
+        class_for, kind,
     },
     slot::{BLOCKS, BlockEntry, Slot},
 };
@@ -31,7 +31,7 @@ const TREE: u64 = 1;
 /// A block that lists others, which go with it.
 const LEDGER: u64 = 2;
 /// The longest contents of a tree.
-pub(crate) const MAX_TREE: usize = (MAX_CONTENTS / 8 - 1) * MAX_CONTENTS;
+pub(crate) const MAX_TREE: usize = (MAX_CONTENTS / 8 - 1) * CHUNK_BYTES;
 
 /// Where the contents of a block start.
 pub(crate) fn contents_at(block: BlockRef) -> u64 {
@@ -133,7 +133,7 @@ fn ledger_entry(segment: &Segment, ledger: BlockRef, index: usize) -> &BlockEntr
 /// Takes a tree for `len` bytes and lists it as new; `None` if there is no room, and what was taken stays listed.
 pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
     let segment = writer.segment();
-    let chunks = len.div_ceil(MAX_CONTENTS);
+    let chunks = len.div_ceil(CHUNK_BYTES);
     let bytes = 8 * (chunks + 1);
     let tree = take(writer, bytes)?;
     let words = contents(segment, tree, bytes)?;
@@ -143,8 +143,8 @@ pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
     // Release: the directory is empty before recovery would look into it.
     writer.slot().journal.new[listed].tree.store(TREE, Ordering::Release);
     for (index, word) in words[1..].iter().enumerate() {
-        let rest = len - index * MAX_CONTENTS;
-        let class = class_for(rest.min(MAX_CONTENTS))?;
+        let rest = len - index * CHUNK_BYTES;
+        let class = class_for(rest.min(CHUNK_BYTES))?;
         let taken = take_noted(writer, class, &mut |block| word.store(block.0, Ordering::Release));
         if taken.is_none() {
             word.store(0, Ordering::Release);
@@ -414,7 +414,7 @@ pub(crate) fn write(segment: &Segment, block: BlockRef, bytes: &[u8]) {
 
 /// Copies bytes into a tree.
 pub(crate) fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
-    for (index, part) in bytes.chunks(MAX_CONTENTS).enumerate() {
+    for (index, part) in bytes.chunks(CHUNK_BYTES).enumerate() {
         write(segment, chunk(segment, tree, index), part);
     }
 }
@@ -422,10 +422,10 @@ pub(crate) fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
 /// Whether a block, or a tree if they are more than one holds, contains these bytes.
 pub(crate) fn holds(segment: &Segment, block: BlockRef, bytes: &[u8]) -> bool {
     let same = |block, bytes: &[u8]| contents(segment, block, bytes.len()).is_some_and(|words| equal(words, bytes));
-    if bytes.len() <= MAX_CONTENTS {
+    if bytes.len() <= CHUNK_BYTES {
         return same(block, bytes);
     }
-    bytes.chunks(MAX_CONTENTS).enumerate().all(|(index, part)| same(chunk(segment, block, index), part))
+    bytes.chunks(CHUNK_BYTES).enumerate().all(|(index, part)| same(chunk(segment, block, index), part))
 }
 
 /// Appends the `len` bytes of a block to `out`; false if the reference is nonsense, as a racing reader may find.
@@ -439,10 +439,10 @@ pub(crate) fn read(segment: &Segment, block: BlockRef, len: usize, out: &mut Vec
 
 /// Appends the `len` bytes of a tree to `out`; false if a reference is nonsense, as a racing reader may find.
 pub(crate) fn read_tree(segment: &Segment, tree: BlockRef, len: usize, out: &mut Vec<u8>) -> bool {
-    let chunks = len.div_ceil(MAX_CONTENTS);
+    let chunks = len.div_ceil(CHUNK_BYTES);
     len <= MAX_TREE
         && (0..chunks).all(|index| {
-            let part = (len - index * MAX_CONTENTS).min(MAX_CONTENTS);
+            let part = (len - index * CHUNK_BYTES).min(CHUNK_BYTES);
             read(segment, chunk(segment, tree, index), part, out)
         })
 }

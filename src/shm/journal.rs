@@ -28,7 +28,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
-    heap::{BlockRef, MAX_CONTENTS},
+    heap::{BlockRef, CHUNK_BYTES},
     row::{self, EXPIRE_WORD},
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
@@ -53,7 +53,7 @@ impl RowChange {
 /// Bytes that an entry and its image take in a chunk of a large intent.
 const CHUNK_ENTRY: usize = size_of::<Entry>() + 8 * 8;
 /// Entries in one chunk of a large intent.
-pub(crate) const CHUNK_ENTRIES: usize = MAX_CONTENTS / CHUNK_ENTRY;
+pub(crate) const CHUNK_ENTRIES: usize = CHUNK_BYTES / CHUNK_ENTRY;
 
 /// Whether the slot's operation has happened.
 pub(crate) fn is_committed(slot: &Slot) -> bool {

@@ -15,7 +15,7 @@ use std::{
 
 use shm_layout::{
     KEYS_SPACE,
-    heap::{BlockRef, MAX_CONTENTS},
+    heap::{BlockRef, CHUNK_BYTES},
     keys::{KEY_WORD, LEN_WORD, PAYLOAD, SHORT_KEY, VALUE_WORD, WORDS, flag},
     limits::{DATABASES, MAX_BATCH_ROWS},
     row::{self, EXPIRE_WORD},
@@ -146,7 +146,7 @@ fn value_block(meta: u32, word: u64) -> Option<(BlockRef, bool)> {
 
 fn key_block(meta: u32, word: u64) -> Option<(BlockRef, bool)> {
     let outer = row::flags(meta) & flag::OUTER_KEY != 0;
-    outer.then(|| (BlockRef(word), row::key_len(meta) > MAX_CONTENTS))
+    outer.then(|| (BlockRef(word), row::key_len(meta) > CHUNK_BYTES))
 }
 
 /// Lists every block of a record as one that goes with it.
@@ -701,7 +701,7 @@ impl Keys {
     }
 
     fn take_filled(&self, writer: &Writer<'_>, bytes: &[u8]) -> Result<(BlockRef, bool), Refusal> {
-        let tree = bytes.len() > MAX_CONTENTS;
+        let tree = bytes.len() > CHUNK_BYTES;
         let block = if tree {
             let block = heap::take_tree(writer, bytes.len()).ok_or(Refusal::OutOfMemory)?;
             heap::write_tree(&self.segment, block, bytes);
@@ -886,7 +886,7 @@ impl Keys {
         }
         let slot = writer.slot();
         let chunks = keys.len().div_ceil(CHUNK_ENTRIES);
-        let tree = heap::take_tree(writer, chunks * MAX_CONTENTS).ok_or(Refusal::OutOfMemory)?;
+        let tree = heap::take_tree(writer, chunks * CHUNK_BYTES).ok_or(Refusal::OutOfMemory)?;
         heap::list_old(slot, tree, true);
         let mut intent = Intent::in_chunks(tree);
         let mut tally = Tally::of(slot, db);
