@@ -54,7 +54,7 @@ const OPTIONS: [Opt; 26] = [
     Opt { name: "max-clients", value: Some("N"), heading: LIMITS, default: "10000",
         help: "Clients connected at once, over all workers" },
     Opt { name: "max-value", value: Some("SIZE"), heading: LIMITS, default: "16mb",
-        help: "Longest value of a key, up to 256mb" },
+        help: "Longest value of a key, up to 255mb" },
     Opt { name: "output-limit", value: Some("SIZE"), heading: LIMITS, default: "64mb",
         help: "Disconnect a client that leaves more than this of its replies unread" },
     Opt { name: "idle-timeout", value: Some("SECONDS"), heading: LIMITS, default: "0, never",

@@ -144,7 +144,7 @@ fn bad_values_are_refused_where_they_stand() {
         ("fresh", "maybe", "neither"),
         ("table", "t:1", "name:rows:columns"),
         ("counters", "-1", "whole number"),
-        ("max-value", "1gb", "must be 1 to 268435456"),
+        ("max-value", "1gb", "must be 1 to 267386880"),
         ("idle-timeout", "1.5", "(seconds)"),
         ("requirepass", "", "1 to 512"),
         ("host", "http://x", "without scheme"),
