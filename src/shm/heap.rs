@@ -157,14 +157,16 @@ pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
 fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
     let segment = writer.segment();
     let cursor = segment.heap_cursor(class);
-    if let Some(page) = cursor.load(Ordering::Relaxed).checked_sub(1)
-        && let Some(block) = take_from(writer, page, class, note)
-    {
-        return Some(block);
-    }
     let pages = segment.geometry().arena_pages as u32;
-    // Each slot starts elsewhere, so that workers tend to have pages of their own.
-    let start = (writer.number().wrapping_mul(0x9e37_79b1) >> 8) % pages;
+    let start = match cursor.load(Ordering::Relaxed).checked_sub(1) {
+        Some(page) => match take_from(writer, page, class, note) {
+            Some(block) => return Some(block),
+            // Freed blocks lie anywhere: on from here, so that every page has its turn.
+            None => page,
+        },
+        // Each slot starts elsewhere, so that workers tend to have pages of their own.
+        None => (writer.number().wrapping_mul(0x9e37_79b1) >> 8) % pages,
+    };
     let hinted = (start..pages).chain(0..start).filter(|&page| {
         let desc = segment.page(page);
         desc.state.load(Ordering::Relaxed) == heap_state(class) && desc.hint.load(Ordering::Relaxed) != 0
