@@ -3,7 +3,7 @@
 //! Built only with the feature `crash-points`; otherwise [`point`] is nothing. The environment variable
 //! `STORE_MASTER_STOP_AT` names the point, and a process stops itself (SIGSTOP) the first time it comes there.
 
-/// Every point, in the order in which an insertion passes them; then those of making a table.
+/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, and of recovery.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -27,6 +27,8 @@ pub const POINTS: &[&str] = &[
     "units-taken",
     "region-ready",
     "table-live",
+    "breathing",
+    "settling",
 ];
 
 /// Stops the process if `name` is the point that it was asked to stop at.
@@ -35,6 +37,34 @@ pub(crate) fn point(name: &'static str) {
     debug_assert!(POINTS.contains(&name));
     #[cfg(feature = "crash-points")]
     stop::at(name);
+    #[cfg(test)]
+    hook::at(name);
+}
+
+/// What a unit test does at the points that its thread passes.
+#[cfg(test)]
+pub(crate) mod hook {
+    use std::cell::Cell;
+
+    /// A function of the point's name.
+    type Hook = Box<dyn Fn(&'static str)>;
+
+    thread_local! {
+        static HOOK: Cell<Option<Hook>> = const { Cell::new(None) };
+    }
+
+    /// Calls `hook` at every point that this thread passes from now on.
+    pub(crate) fn set(hook: impl Fn(&'static str) + 'static) {
+        HOOK.set(Some(Box::new(hook)));
+    }
+
+    pub(super) fn at(name: &'static str) {
+        // Taken out meanwhile: the hook may use the store itself.
+        if let Some(hook) = HOOK.take() {
+            hook(name);
+            HOOK.set(Some(hook));
+        }
+    }
 }
 
 #[cfg(feature = "crash-points")]

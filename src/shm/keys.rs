@@ -149,11 +149,15 @@ fn key_block(meta: u32, word: u64) -> Option<(BlockRef, bool)> {
     outer.then(|| (BlockRef(word), row::key_len(meta) > CHUNK_BYTES))
 }
 
+/// The blocks of a record with this meta word, word 4 and word 7, and whether each is a tree.
+pub(crate) fn blocks_of(meta: u32, key_word: u64, value_word: u64) -> impl Iterator<Item = (BlockRef, bool)> {
+    value_block(meta, value_word).into_iter().chain(key_block(meta, key_word))
+}
+
 /// Lists every block of a record as one that goes with it.
 pub(crate) fn list_old_blocks(slot: &Slot, meta: u32, words: &[AtomicU64]) {
-    let value = value_block(meta, words[VALUE_WORD].load(Ordering::Relaxed));
-    let key = key_block(meta, words[KEY_WORD].load(Ordering::Relaxed));
-    value.into_iter().chain(key).for_each(|(block, tree)| heap::list_old(slot, block, tree));
+    let word = |at: usize| words[at].load(Ordering::Relaxed);
+    blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)).for_each(|(block, tree)| heap::list_old(slot, block, tree));
 }
 
 /// Appends a record's key to `out`; false if the record is nonsense, as a racing reader may find.
@@ -1338,11 +1342,10 @@ impl Keys {
             let hash = self.segment.hash(&key, (row::flags(meta) & flag::DB) as u8);
             self.space.unpublish(&self.segment, hash, row, false);
         }
-        let value = value_block(meta, words[VALUE_WORD].load(Ordering::Relaxed));
-        let key = key_block(meta, words[KEY_WORD].load(Ordering::Relaxed));
+        let word = |at: usize| words[at].load(Ordering::Relaxed);
         // The statistics of freed blocks are kept by some slot or other.
         let slot = self.segment.slot(1);
-        for (block, tree) in value.into_iter().chain(key) {
+        for (block, tree) in blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)) {
             heap::free(&self.segment, slot, block, tree, None);
         }
         header.sequence.store(sequence | 1, Ordering::Release);

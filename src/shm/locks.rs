@@ -245,6 +245,7 @@ impl<'a> Writer<'a> {
         self.unlock_to(0);
         self.slot.flag.store(0, Ordering::Release);
         self.attempt = Attempt::default();
+        point("breathing");
         self.raise_flag()
     }
 }

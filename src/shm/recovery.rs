@@ -21,7 +21,7 @@ use shm_layout::{
     slot::{Held, Slot, alive, lock},
 };
 
-use super::{arena, directory, gate, heap, journal, locks, segment::Segment, threads};
+use super::{arena, crash::point, directory, gate, heap, journal, locks, segment::Segment, threads};
 use crate::sys::{futex, robust};
 
 /// Recovers slot `number` if the kernel has marked it and nobody else is at it; whether it did.
@@ -89,6 +89,7 @@ fn settle_row(segment: &Segment, space: u32, number: u32) {
     let Some(header) = space.header(segment, number) else {
         return;
     };
+    point("settling");
     let sequence = header.sequence.load(Ordering::Acquire);
     if row::is_live(sequence) {
         header.sequence.store(sequence + 2, Ordering::Release);

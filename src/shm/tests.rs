@@ -1,5 +1,7 @@
 //! Defects that were found in the segment, each with its story, so that they do not come back.
 
+mod deaths;
+
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},

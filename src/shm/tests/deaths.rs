@@ -1,0 +1,512 @@
+//! Deaths at every named point of every operation, and at every named point of the recovery that follows.
+//!
+//! A thread that ends by the bare system call dies as a killed process does: no destructor runs, its slot is marked by the kernel.
+//! So each operation is run again and again, the thread dying at the first point that it passes, at the second, and so on. From
+//! what each death leaves, recovery is run by threads that die at its first point, at its second, and so on, until
+//! one of them survives. Then the state must be the old or the new one, and the whole segment sound.
+#![allow(unsafe_code)]
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    sync::{atomic::Ordering, mpsc::channel},
+    time::{Duration, Instant},
+};
+
+use shm_layout::{
+    KEYS_SPACE,
+    directory::{ENTRIES, state},
+    heap::{BlockRef, block, block_bytes, blocks, kind},
+    keys::{KEY_WORD, VALUE_WORD},
+    limits::DATABASES,
+    row,
+    slot::{self, Held, journal},
+};
+
+use super::{super::*, NOW, set, table};
+use crate::shm::{
+    crash::hook,
+    directory, gate, heap, keys,
+    space::{Key, Space},
+    tables::RowWords,
+};
+use crate::sys::robust;
+
+/// Ends the calling thread as SIGKILL does.
+fn die() -> ! {
+    // SAFETY: the thread is one that the test started for this; nothing waits for its destructors.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("a thread does not outlive its exit")
+}
+
+/// Runs `body` on a thread that dies at the point number `at` of those that it passes. Returns whether it survived.
+fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send + 'static) -> bool {
+    let (tell, told) = channel();
+    let shared = segment.clone();
+    let run = move || {
+        tell.send(robust::thread_id()).expect("the test waits for it");
+        let passed = Cell::new(0);
+        hook::set(move |_| {
+            if passed.replace(passed.get() + 1) == at {
+                die();
+            }
+        });
+        body(&shared);
+        hook::set(|_| {});
+        drop(shared);
+        tell.send(0).expect("the test waits for it");
+    };
+    let started = Instant::now();
+    let thread = std::thread::Builder::new().stack_size(512 << 10);
+    drop(thread.spawn(run).expect("a thread can be started"));
+    let task = format!("/proc/self/task/{}", told.recv().expect("the thread starts"));
+    loop {
+        // The kernel marks the slots of a thread before the thread disappears.
+        let gone = !std::fs::exists(&task).expect("/proc is there");
+        if told.try_recv().is_ok() {
+            return true;
+        } else if gone {
+            return false;
+        }
+        std::thread::yield_now();
+        assert!(started.elapsed() < Duration::from_secs(20), "the thread neither dies nor ends");
+    }
+}
+
+/// Everything that can be read: rows, keys with their values, counters, tables.
+type State = (BTreeMap<Vec<u8>, Vec<u64>>, BTreeMap<Vec<u8>, Vec<u8>>, Vec<(Vec<u8>, i64)>, Vec<String>);
+
+fn read_state(segment: &Segment) -> State {
+    let mut rows = BTreeMap::new();
+    if let Ok(table) = Tables::find(segment, None, "t") {
+        let mut take = |key: &[u8], words: &[u64]| drop(rows.insert(key.to_vec(), words[row::BODY_WORD..].to_vec()));
+        table.scan(None, NOW, 0, 1000, &mut take).expect("the table is there");
+    }
+    let keyspace = Keys::new(segment);
+    let mut names = Vec::new();
+    keyspace.scan(None, NOW, 0, 0, 1000, &mut |key| names.push(key.to_vec())).expect("nobody is in the way");
+    let value = |key: &Vec<u8>| {
+        let mut value = Vec::new();
+        keyspace.read(None, NOW, 0, key, Some(&mut value)).expect("nobody is in the way");
+        (key.clone(), value)
+    };
+    let counters = Counters::new(segment).list(None).expect("nobody is in the way");
+    let tables = Tables::list(segment, None).expect("nobody is in the way");
+    (rows, names.iter().map(value).collect(), counters, tables.iter().map(|table| table.spec().name.clone()).collect())
+}
+
+/// Nothing is held, half done or lost, wherever one looks.
+fn assert_sound(segment: &Segment, at: &str) {
+    for slot in segment.all_slots() {
+        assert_eq!(slot.flag.load(Ordering::Relaxed), 0, "{at}: a flag is up");
+        assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE, "{at}: an intent is left");
+        assert_eq!(slot.journal.new_len.load(Ordering::Relaxed), 0, "{at}: a block is listed");
+        assert!(slot.held.iter().all(|name| name.load(Ordering::Relaxed) == 0), "{at}: a lock is named");
+        assert_eq!(slot.claim_page.load(Ordering::Relaxed), 0, "{at}: a page is claimed");
+        assert_eq!(slot.claim_units[2].load(Ordering::Relaxed), 0, "{at}: units are claimed");
+    }
+    let header = segment.header();
+    assert_eq!(header.gate_sequence.load(Ordering::Relaxed) % 2, 0, "{at}: the gate is closed");
+    assert_eq!(header.gate_closed.load(Ordering::Relaxed), 0, "{at}: the gate is closing");
+    assert_eq!(header.gate_lock.load(Ordering::Relaxed), 0, "{at}: the gate is locked");
+    assert_eq!(header.directory_lock.load(Ordering::Relaxed), 0, "{at}: the directory is locked");
+    let tables = (0..ENTRIES).filter(|&index| segment.entry(index).state.load(Ordering::Relaxed) == state::LIVE);
+    let tables = tables.filter_map(|index| directory::space(segment, index));
+    for space in tables.chain([segment.counters_space(), segment.keys_space()]) {
+        assert_space(segment, &space, at);
+    }
+    assert_heap(segment, at);
+    assert_units(segment, at);
+}
+
+/// Index and rows agree, the count is exact, every free row can be found.
+fn assert_space(segment: &Segment, space: &Space, at: &str) {
+    let mut live = 0;
+    for number in 0..space.rows {
+        let (Some(header), Some(words)) = (space.header(segment, number), space.words(segment, number)) else {
+            continue;
+        };
+        assert_eq!(header.lock.load(Ordering::Relaxed), 0, "{at}: row {number} of {} is locked", space.id);
+        let hinted = space.hint_word(segment, number / 64).load(Ordering::Relaxed) >> (number % 64) & 1 == 1;
+        if row::is_live(header.sequence.load(Ordering::Relaxed)) {
+            live += 1;
+            let mut key = Vec::new();
+            assert!(super::super::rows::read_key(segment, space, header.meta.load(Ordering::Relaxed), words, &mut key));
+            let key = Key { bytes: &key, db: 0, hash: segment.hash(&key, 0) };
+            let found = space.find(segment, key).map(|found| found.row);
+            assert_eq!(found, Some(number), "{at}: row {number} of {} is not where its key leads", space.id);
+        } else {
+            assert!(hinted, "{at}: free row {number} of {} is lost", space.id);
+        }
+    }
+    for group in 0..space.groups {
+        let group = space.group(segment, group);
+        assert_eq!(group.lock.load(Ordering::Relaxed), 0, "{at}: a group of {} is locked", space.id);
+        for place in &group.rows {
+            let number = place.load(Ordering::Relaxed);
+            let lives = |number: u32| {
+                space.header(segment, number).is_some_and(|row| row::is_live(row.sequence.load(Ordering::Relaxed)))
+            };
+            assert!(number == 0 || lives(number - 1), "{at}: the index of {} names a free row", space.id);
+        }
+    }
+    let counted = match space.id {
+        KEYS_SPACE => (0..DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db))).sum(),
+        _ => space.count(segment),
+    };
+    assert_eq!(counted, live, "{at}: the count of {}", space.id);
+}
+
+/// Every block in use belongs to one live record, every free one can be found, and no page hangs in between.
+fn assert_heap(segment: &Segment, at: &str) {
+    let space = segment.keys_space();
+    let mut reachable = BTreeMap::new();
+    let mut reach = |block: BlockRef| {
+        assert!(reachable.insert(block.at(), block.generation()).is_none(), "{at}: a block has two owners");
+    };
+    for number in 0..space.rows {
+        let (Some(header), Some(words)) = (space.header(segment, number), space.words(segment, number)) else {
+            continue;
+        };
+        if !row::is_live(header.sequence.load(Ordering::Relaxed)) {
+            continue;
+        }
+        let meta = header.meta.load(Ordering::Relaxed);
+        let named =
+            keys::blocks_of(meta, words[KEY_WORD].load(Ordering::Relaxed), words[VALUE_WORD].load(Ordering::Relaxed));
+        for (block, tree) in named {
+            if tree {
+                let chunks = heap::contents(segment, block, 8).expect("in the arena")[0].load(Ordering::Relaxed);
+                (0..chunks as usize).for_each(|index| reach(heap::chunk(segment, block, index)));
+            }
+            reach(block);
+        }
+    }
+    let mut used = 0;
+    for page in 0..segment.geometry().arena_pages as u32 {
+        let desc = segment.page(page);
+        let state = desc.state.load(Ordering::Relaxed);
+        assert_ne!(state & kind::MASK, kind::CLAIMED, "{at}: page {page} is lost");
+        let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
+            continue;
+        };
+        let (start, count) = blocks(bytes);
+        for number in 0..u64::from(count) {
+            let place = segment.page_at(page) + start + number * bytes;
+            let word = segment.mem().word(place).load(Ordering::Relaxed);
+            let hints = segment.page_at(page) + shm_layout::heap::PAGE_HEAD + number / 64 * 8;
+            let hinted = segment.mem().word(hints).load(Ordering::Relaxed) >> (number % 64) & 1 == 1;
+            if block::is_used(word) {
+                used += 1;
+                assert_eq!(reachable.get(&place), Some(&block::generation(word)), "{at}: a block leaked");
+            } else {
+                assert!(hinted && desc.hint.load(Ordering::Relaxed) == 1, "{at}: a free block is lost");
+            }
+        }
+    }
+    assert_eq!(used, reachable.len(), "{at}: a record names a free block");
+}
+
+/// The units in use are those of the tables.
+fn assert_units(segment: &Segment, at: &str) {
+    let pages = 0..segment.geometry().arena_pages as u32;
+    let table_pages =
+        pages.map(|page| segment.page(page)).filter(|desc| desc.state.load(Ordering::Relaxed) == kind::TABLE);
+    let used: u64 = table_pages.map(|desc| u64::from(desc.units.load(Ordering::Relaxed).count_ones())).sum();
+    let tables = Tables::list(segment, None).expect("nobody is in the way");
+    let owned: u64 = tables.iter().map(|table| table.bytes() / shm_layout::table::UNIT_BYTES).sum();
+    assert_eq!(used, owned, "{at}: units are lost");
+}
+
+fn small_segment() -> Segment {
+    let options = SegmentOptions::new().memory(8 << 20).counters(16).max_keys(2000);
+    Segment::create(options).expect("a small segment can be made")
+}
+
+/// Counts of what a run came to.
+#[derive(Default, Debug)]
+struct Tallies {
+    old: usize,
+    new: usize,
+    in_recovery: usize,
+}
+
+/// Lets `operation` die at each of its points, and recovery at each of its own.
+fn dies_everywhere(name: &str, before: fn(&Segment), operation: fn(&Segment)) {
+    let expected = |operate: bool| {
+        let segment = small_segment();
+        before(&segment);
+        if operate {
+            operation(&segment);
+        }
+        read_state(&segment)
+    };
+    let (old, new) = (expected(false), expected(true));
+    let mut tallies = Tallies::default();
+    for point in 0.. {
+        let segment = small_segment();
+        before(&segment);
+        if dies_at(&segment, point, operation) {
+            assert_eq!(read_state(&segment), new);
+            break;
+        }
+        // Recovery after recovery, each dying one point later, until one lives.
+        for step in 0.. {
+            let at = format!("{name}, dead at point {point}, recoverer at {step}");
+            if dies_at(&segment, step, |segment| {
+                segment.recover();
+            }) {
+                let seen = read_state(&segment);
+                assert!(seen == old || seen == new, "{at}: neither the old state nor the new one");
+                tallies.old += usize::from(seen == old);
+                tallies.new += usize::from(seen == new);
+                assert_sound(&segment, &at);
+                break;
+            }
+            tallies.in_recovery += 1;
+        }
+        operation(&segment);
+        assert_sound(&segment, &format!("{name}, once more after a death at point {point}"));
+    }
+    assert!(tallies.old > 0 && tallies.new > 0, "{name}: {tallies:?}");
+}
+
+const WIDE: u32 = 5_000;
+
+fn change_row(segment: &Segment, key: &[u8], value: u64) {
+    let table = Tables::find(segment, None, "t").expect("it was made");
+    let mut all = |row: RowWords<'_>| {
+        let last = row.words.len() - 1;
+        [row::BODY_WORD, row::BODY_WORD + 1, last].iter().for_each(|&i| row.words[i] = value);
+        Verdict::Write
+    };
+    table.modify(None, NOW, key, &mut all).expect("there is room");
+}
+
+fn narrow(segment: &Segment) {
+    table(segment, 8, 66);
+    (0..4).for_each(|i| change_row(segment, &[b'a' + i], 1));
+}
+
+fn wide(segment: &Segment) {
+    table(segment, 8, WIDE);
+    (0..4).for_each(|i| change_row(segment, &[b'a' + i], 1));
+}
+
+fn some_keys(segment: &Segment) {
+    let keys = Keys::new(segment);
+    set(&keys, b"small", b"value");
+    set(&keys, b"number", b"41");
+    set(&keys, b"block", &[b'b'; 300]);
+    set(&keys, b"tree", &[b't'; 70_000]);
+    set(&keys, b"a key that is too long to stand in its record", b"value");
+}
+
+macro_rules! deaths {
+    ($($name:ident: $before:expr, $operation:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            dies_everywhere(stringify!($name), $before, $operation);
+        }
+    )*};
+}
+
+deaths! {
+    row_insert: narrow, |segment| change_row(segment, b"new", 2);
+    row_update: narrow, |segment| change_row(segment, b"a", 2);
+    row_update_wide: wide, |segment| change_row(segment, b"a", 2);
+    row_insert_wide: wide, |segment| change_row(segment, b"new", 2);
+    row_word: narrow, |segment| {
+        let one = &mut |row: RowWords<'_>| { row.words[row::BODY_WORD] = 9; Verdict::Write };
+        Tables::find(segment, None, "t").unwrap().modify(None, NOW, b"a", one).unwrap();
+    };
+    row_delete: narrow, |segment| {
+        Tables::find(segment, None, "t").unwrap().modify(None, NOW, b"a", &mut |_| Verdict::Remove).unwrap();
+    };
+    row_batch: narrow, |segment| {
+        let all = &mut |_: usize, row: RowWords<'_>| { row.words[row::BODY_WORD..row::BODY_WORD + 2].fill(3); Verdict::Write };
+        Tables::find(segment, None, "t").unwrap().modify_many(None, NOW, &[b"a", b"x", b"b", b"y"], all).unwrap();
+    };
+    row_batch_wide: wide, |segment| {
+        let all = &mut |_: usize, row: RowWords<'_>| { row.words[row::BODY_WORD..row::BODY_WORD + 2].fill(3); Verdict::Write };
+        Tables::find(segment, None, "t").unwrap().modify_many(None, NOW, &[b"a", b"x", b"b"], all).unwrap();
+    };
+    table_clear: narrow, |segment| Tables::find(segment, None, "t").unwrap().clear(None).unwrap();
+    table_make: narrow, |segment| {
+        let spec = RawSpec { name: "u".to_owned(), rows: 10, key_bytes: 8, fixed_bytes: 8, string_bytes: 0, schema: vec![1] };
+        Tables::make(segment, None, &spec).unwrap();
+    };
+    table_drop: narrow, |segment| { Tables::drop_named(segment, None, "t").unwrap(); };
+    key_insert_small: some_keys, |segment| set(&Keys::new(segment), b"new", b"value");
+    key_insert_block: some_keys, |segment| set(&Keys::new(segment), b"new", &[b'n'; 500]);
+    key_insert_tree: some_keys, |segment| set(&Keys::new(segment), b"new", &[b'n'; 70_000]);
+    key_insert_long: some_keys, |segment| set(&Keys::new(segment), &[b'k'; 40_000], &[b'n'; 500]);
+    key_block_to_tree: some_keys, |segment| set(&Keys::new(segment), b"block", &[b'n'; 70_000]);
+    key_tree_to_small: some_keys, |segment| set(&Keys::new(segment), b"tree", b"n");
+    key_delete_tree: some_keys, |segment| {
+        Keys::new(segment).change(None, NOW, 0, b"tree", false, &mut |_| Change::Remove).unwrap();
+    };
+    key_add: some_keys, |segment| { Keys::new(segment).add_int(None, NOW, 0, b"number", 1).unwrap(); };
+    key_rename: some_keys, |segment| { Keys::new(segment).rename(None, NOW, 0, b"tree", b"block", false).unwrap(); };
+    key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, 0, b"block", b"new", false).unwrap(); };
+    key_batch: some_keys, |segment| {
+        let pairs: [(&[u8], &[u8]); 3] = [(b"small", &[b'n'; 200]), (b"new", b"n"), (b"tree", b"n")];
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+    };
+    key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
+    counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
+    counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },
+        |segment| { Counters::new(segment).delete(None, b"c").unwrap(); };
+}
+
+/// Runs `body` on a thread that stops at `point` until the returned function is called, which waits for its end.
+fn stops_at(point: &'static str, body: impl FnOnce() + Send + 'static) -> impl FnOnce() {
+    let (at, is_at) = channel();
+    let (go, goes) = channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let stopped = Cell::new(false);
+        hook::set(move |name| {
+            if name == point && !stopped.replace(true) {
+                at.send(()).expect("the test waits for it");
+                goes.recv().expect("the test lets it go");
+            }
+        });
+        body();
+        hook::set(|_| {});
+    });
+    is_at.recv().expect("the thread comes to the point");
+    move || {
+        go.send(()).expect("the thread waits");
+        thread.join().expect("the thread does not panic");
+    }
+}
+
+/// A pass for room went on over the bytes of a table that was dropped while its flag was down, and another table lay there by then.
+#[test]
+fn a_pass_for_room_stops_at_a_dropped_table() {
+    let segment = super::segment(512);
+    let full = table(&segment, 8192, 2);
+    for i in 0..8192_u64 {
+        let mut expiring = |row: RowWords<'_>| {
+            row.words[row::EXPIRE_WORD] = u64::MAX;
+            Verdict::Write
+        };
+        full.modify(None, NOW, &i.to_le_bytes(), &mut expiring).unwrap();
+    }
+    let go_on = stops_at("breathing", move || {
+        assert_eq!(full.modify(None, NOW, b"one more", &mut |_| Verdict::Write), Err(Refusal::Gone));
+    });
+    assert_eq!(Tables::drop_named(&segment, None, "t"), Ok(true));
+    let other = table(&segment, 300, 2400);
+    (0..300_u64).for_each(|i| super::write(&other, &i.to_le_bytes(), 7));
+    go_on();
+    let mut out = vec![0; other.row_words()];
+    for i in 0..300_u64 {
+        assert_eq!(other.read(None, NOW, &i.to_le_bytes(), &mut out), Ok(true));
+        assert_eq!((out[row::BODY_WORD], *out.last().unwrap()), (7, 0));
+    }
+}
+
+/// A reader of two rows took the old value of the first, whose writer had stored the new one but not raised the sequence, and
+/// the new value of the second, which was written by somebody who had seen the new value of the first.
+#[test]
+fn several_rows_are_read_as_of_one_instant() {
+    let segment = super::segment(512);
+    let rows = table(&segment, 16, 2);
+    let put = |key: &[u8], value: u64| {
+        let mut one = |row: RowWords<'_>| {
+            row.words[row::BODY_WORD] = value;
+            Verdict::Write
+        };
+        Tables::find(&segment, None, "t").unwrap().modify(None, NOW, key, &mut one).unwrap();
+    };
+    put(b"a", 1);
+    put(b"b", 1);
+    let mut seen = [0; 2];
+    let mut go_on = None;
+    let mut take = |i: usize, row: RowWords<'_>| {
+        seen[i] = row.words[row::BODY_WORD];
+        if i == 0 && go_on.is_none() {
+            let shared = segment.clone();
+            go_on = Some(stops_at("word-stored", move || {
+                let mut two = |row: RowWords<'_>| {
+                    row.words[row::BODY_WORD] = 2;
+                    Verdict::Write
+                };
+                Tables::find(&shared, None, "t").unwrap().modify(None, NOW, b"a", &mut two).unwrap();
+            }));
+            put(b"b", 2);
+        }
+    };
+    let patience = Some(Duration::from_millis(20));
+    let read = rows.read_many(patience, NOW, &[b"a", b"b"], &mut take);
+    assert!(read == Err(Refusal::Busy) || seen != [1, 2], "never was a = 1 while b = 2");
+    go_on.expect("the first row was read")();
+}
+
+/// One died between the moment at which its row was free for readers and the moment at which the count said so. An insertion
+/// answered "full", for ever where nobody else looked after the dead.
+#[test]
+fn a_death_does_not_make_a_table_full() {
+    for point in 0.. {
+        let segment = super::segment(512);
+        let rows = table(&segment, 2, 2);
+        super::write(&rows, b"a", 1);
+        super::write(&rows, b"b", 1);
+        let remove = |segment: &Segment| {
+            Tables::find(segment, None, "t").unwrap().modify(None, NOW, b"a", &mut |_| Verdict::Remove).unwrap();
+        };
+        if dies_at(&segment, point, remove) {
+            break;
+        }
+        let gone = rows.read(Some(Duration::ZERO), NOW, b"a", &mut vec![0; rows.row_words()]) == Ok(false);
+        let patience = Some(Duration::from_secs(5));
+        let inserted = rows.modify(patience, NOW, b"c", &mut |_| Verdict::Write);
+        assert!(inserted == Ok(()) || (inserted == Err(Refusal::Full) && !gone), "{inserted:?} at point {point}");
+    }
+}
+
+/// A panic in the middle of an operation gave the slot back with its intent committed, and freed what the operation had written.
+#[test]
+fn a_panic_inside_an_operation_is_settled_like_a_death() {
+    let segment = super::segment(512);
+    set(&Keys::new(&segment), b"k", &[b'o'; 1000]);
+    for point in ["committed", "row-even", "blocks-freed"] {
+        let shared = segment.clone();
+        let panicked = std::thread::spawn(move || {
+            hook::set(move |name| assert_ne!(name, point, "the panic that the test is about"));
+            set(&Keys::new(&shared), b"k", &[b'n'; 1000]);
+        });
+        assert!(panicked.join().is_err());
+        set(&Keys::new(&segment), b"other", &[b'x'; 1000]);
+        let mut value = Vec::new();
+        Keys::new(&segment).read(None, NOW, 0, b"k", Some(&mut value)).unwrap();
+        assert_eq!(value, [b'n'; 1000]);
+        assert_sound(&segment, point);
+    }
+}
+
+/// A dead closer's gate was opened before the locks were freed that it held behind it.
+#[test]
+fn a_dead_closer_is_recovered_before_the_gate_opens() {
+    let segment = super::segment(512);
+    let rows = table(&segment, 16, 2);
+    super::write(&rows, b"a", 1);
+    let space = directory::space(&segment, 0).unwrap();
+    let number = super::live_rows(&segment, &space)[0];
+    let died = dies_at(&segment, 0, move |segment| {
+        let mut gate = gate::Gate::close(segment).unwrap();
+        let word = &space.header(segment, number).unwrap().lock;
+        gate.writer().lock(Held::Row(space.id, number), word).unwrap();
+        die();
+    });
+    assert!(!died);
+    let shared = segment.clone();
+    let go_on = stops_at("settling", move || {
+        shared.recover();
+    });
+    assert_eq!(rows.clear(Some(Duration::from_millis(50))), Err(Refusal::Busy));
+    go_on();
+    rows.clear(None).unwrap();
+    assert_sound(&segment, "after the recovery of a closer");
+}
