@@ -27,11 +27,14 @@ const OWN_FILES: u64 = 64;
 /// # Errors
 ///
 /// [`Failure::Refused`] if it could not start, [`Failure::Failed`] if it failed later.
-pub fn serve(config: Config, reload: Reload) -> Result<(), Failure> {
+pub fn serve(mut config: Config, reload: Reload) -> Result<(), Failure> {
     let level = log::start(&config).map_err(|error| Failure::Refused(format!("cannot set logging up: {error}")))?;
     abort_on_panic();
     memory::check(&config)?;
     let (listeners, socket_file) = Listeners::bind(&config)?;
+    // From here on port 0 is the port that it came to be: INFO names it.
+    let bound = listeners.addresses(&config);
+    (config.http, config.resp) = (bound.http, bound.resp);
     let segment = create_segment(&config)?;
     make_tables(&config, &segment)?;
     allow_clients(&config);

@@ -354,3 +354,10 @@ fn logs_can_be_json() {
     }
     assert_eq!(server.web().put("/counters/c", &json!({"value": 1})).status / 100, 2);
 }
+
+#[test]
+fn info_names_the_port_that_was_bound() {
+    let server = Server::start(&["--workers", "1"]);
+    let info = server.redis().run("INFO server").text();
+    assert!(info.contains(&format!("tcp_port:{}\r\n", server.resp().port())), "{info}");
+}
