@@ -1,6 +1,7 @@
 //! Defects that were found in the segment, each with its story, so that they do not come back.
 
 mod deaths;
+mod storm;
 
 use std::{
     borrow::Cow,

@@ -33,7 +33,7 @@ use crate::shm::{
 use crate::sys::robust;
 
 /// Ends the calling thread as SIGKILL does.
-fn die() -> ! {
+pub(super) fn die() -> ! {
     // SAFETY: the thread is one that the test started for this; nothing waits for its destructors.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("a thread does not outlive its exit")
@@ -41,16 +41,23 @@ fn die() -> ! {
 
 /// Runs `body` on a thread that dies at the point number `at` of those that it passes. Returns whether it survived.
 fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send + 'static) -> bool {
-    let (tell, told) = channel();
-    let shared = segment.clone();
-    let run = move || {
-        tell.send(robust::thread_id()).expect("the test waits for it");
+    lives(segment, move |segment| {
         let passed = Cell::new(0);
         hook::set(move |_| {
             if passed.replace(passed.get() + 1) == at {
                 die();
             }
         });
+        body(segment);
+    })
+}
+
+/// Runs `body` on a thread of its own, and tells whether that came to its end or died.
+pub(super) fn lives(segment: &Segment, body: impl FnOnce(&Segment) + Send + 'static) -> bool {
+    let (tell, told) = channel();
+    let shared = segment.clone();
+    let run = move || {
+        tell.send(robust::thread_id()).expect("the test waits for it");
         body(&shared);
         hook::set(|_| {});
         drop(shared);
@@ -68,8 +75,8 @@ fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send + 's
         } else if gone {
             return false;
         }
-        std::thread::yield_now();
-        assert!(started.elapsed() < Duration::from_secs(20), "the thread neither dies nor ends");
+        std::thread::sleep(Duration::from_micros(100));
+        assert!(started.elapsed() < Duration::from_secs(60), "the thread neither dies nor ends");
     }
 }
 
@@ -96,7 +103,7 @@ fn read_state(segment: &Segment) -> State {
 }
 
 /// Nothing is held, half done or lost, wherever one looks.
-fn assert_sound(segment: &Segment, at: &str) {
+pub(super) fn assert_sound(segment: &Segment, at: &str) {
     for slot in segment.all_slots() {
         assert_eq!(slot.flag.load(Ordering::Relaxed), 0, "{at}: a flag is up");
         assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE, "{at}: an intent is left");
