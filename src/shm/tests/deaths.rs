@@ -517,3 +517,60 @@ fn a_dead_closer_is_recovered_before_the_gate_opens() {
     rows.clear(None).unwrap();
     assert_sound(&segment, "after the recovery of a closer");
 }
+
+/// One died after it had given back the block in which the new words of its row lay, and before its intent was forgotten. Somebody
+/// else took that block and filled it, and recovery copied what it found there into the row.
+#[test]
+fn recovery_does_not_read_blocks_that_were_given_back() {
+    for point in 0.. {
+        let segment = small_segment();
+        wide(&segment);
+        if dies_at(&segment, point, |segment| change_row(segment, b"a", 2)) {
+            break;
+        }
+        // Whole rows of another size of number, through whatever blocks are free by now; row b is held by nobody.
+        let other = Tables::find(&segment, None, "t").unwrap();
+        let mut all = |row: RowWords<'_>| {
+            row.words[row::BODY_WORD..row::BODY_WORD + 2].fill(u64::MAX);
+            row.words[row::BODY_WORD + 10..].fill(u64::MAX);
+            Verdict::Write
+        };
+        other.modify(None, NOW, b"b", &mut all).unwrap();
+        segment.recover();
+        let mut out = vec![0; other.row_words()];
+        assert_eq!(other.read(None, NOW, b"a", &mut out), Ok(true));
+        assert!(out[row::BODY_WORD..].iter().all(|&word| word != u64::MAX), "row b's words in row a, point {point}");
+    }
+}
+
+/// Whoever stores a single word raises the sequence afterwards; who dies in between leaves that to recovery. Else a reader
+/// that looks at the row again later takes two states of it for one.
+#[test]
+fn recovery_raises_the_sequence_of_a_row_that_it_unlocks() {
+    let segment = small_segment();
+    narrow(&segment);
+    let rows = Tables::find(&segment, None, "t").unwrap();
+    let mut seen = [0; 2];
+    let mut first = true;
+    let mut take = |i: usize, row: RowWords<'_>| {
+        seen[i] = row.words[row::BODY_WORD];
+        if i == 0 && std::mem::take(&mut first) {
+            let died = lives(&segment, |segment| {
+                hook::set(|name| {
+                    if name == "word-stored" {
+                        die()
+                    }
+                });
+                let mut one = |row: RowWords<'_>| {
+                    row.words[row::BODY_WORD] = 9;
+                    Verdict::Write
+                };
+                Tables::find(segment, None, "t").unwrap().modify(None, NOW, b"a", &mut one).unwrap();
+            });
+            assert!(!died);
+            assert_eq!(segment.recover(), 1);
+        }
+    };
+    rows.read_many(None, NOW, &[b"a", b"a"], &mut take).unwrap();
+    assert_eq!(seen, [9, 9]);
+}
