@@ -4,10 +4,7 @@
 //! can see them), locks the record, and goes through only if the record's sequence is still the one that it looked
 //! at; otherwise it starts over. After [`DEFEATS`] such defeats it locks first and looks then.
 
-use std::{
-    sync::atomic::{Ordering, fence},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use shm_layout::{
     KEYS_SPACE,
@@ -76,10 +73,7 @@ impl Keys {
     /// Stores one word of a locked record.
     fn store_word(&self, seen: &Seen, word: usize, value: u64) {
         if let (Some(words), Some(header)) = (self.space.words(&self.segment, seen.row), self.header(seen.row)) {
-            // Release: a reader that sees the word also sees every earlier change of the sequence.
-            words[word].store(value, Ordering::Release);
-            point("word-stored");
-            header.sequence.store(seen.sequence + 2, Ordering::Release);
+            rows::store_word(header, seen.sequence, &words[word], value);
         }
     }
 
@@ -260,7 +254,7 @@ impl Keys {
         match (changed.next(), changed.next()) {
             (None, _) => true,
             (Some(word), None) => {
-                self.note_expiry(encoded.words[EXPIRE_WORD]);
+                rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
                 self.store_word(seen, word, encoded.words[word]);
                 true
             }
@@ -277,7 +271,7 @@ impl Keys {
         encoded: &Encoded,
         tally: &mut Tally,
     ) {
-        self.note_expiry(encoded.words[EXPIRE_WORD]);
+        rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
         let expiring = i64::from(encoded.words[EXPIRE_WORD] != 0) - i64::from(seen.expire_at() != 0);
         let change = RowChange {
             action: action::UPDATE,
@@ -299,15 +293,8 @@ impl Keys {
         encoded: &Encoded,
         tally: &mut Tally,
     ) {
-        self.note_expiry(encoded.words[EXPIRE_WORD]);
-        if let Some(words) = self.space.words(&self.segment, free.row) {
-            // The record is locked and not live: nobody believes what they read there. Release: who sees a word stored from
-            // here on also sees the last tenant's end.
-            fence(Ordering::Release);
-            for (word, &value) in words[EXPIRE_WORD..].iter().zip(&encoded.words[EXPIRE_WORD..]) {
-                word.store(value, Ordering::Relaxed);
-            }
-        }
+        rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
+        rows::fill(&self.segment, &self.space, free, &encoded.words);
         let change = RowChange {
             action: action::INSERT,
             row: free.row,
@@ -317,14 +304,6 @@ impl Keys {
             cells: tally.after(1, i64::from(encoded.words[EXPIRE_WORD] != 0)),
         };
         intent.push(&self.segment, writer.slot(), KEYS_SPACE, &change, 0, &[]);
-    }
-
-    /// Remembers that keys can expire, before the first of them does.
-    fn note_expiry(&self, expire_at: u64) {
-        let expires = &self.segment.header().keys_expire;
-        if expire_at != 0 && expires.load(Ordering::Relaxed) == 0 {
-            expires.store(1, Ordering::Release);
-        }
     }
 
     fn insert<'a>(

@@ -147,16 +147,7 @@ impl Keys {
             return 0;
         };
         let start = segment.header().keys_sweep.fetch_add(records, Ordering::Relaxed);
-        (0..records.min(all))
-            .map(|i| (start.wrapping_add(i) % all) as u32)
-            .filter(|&row| {
-                let past = keys.header(row).is_some_and(|header| {
-                    row::is_live(header.sequence.load(Ordering::Acquire))
-                        && is_past(header.expire_at.load(Ordering::Relaxed), now_ms)
-                });
-                past && rows::free_expired(&mut writer, &keys.space, row, now_ms)
-            })
-            .count()
+        rows::free_expired_from(&mut writer, &keys.space, all, start, records, now_ms)
     }
 
     fn flush_record(&self, row: u32, db: u8, all: bool) {

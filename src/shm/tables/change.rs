@@ -3,10 +3,7 @@
 //! A change of a single word is stored as it is; any other goes through an intent. The image of a large row does not fit into the
 //! slot's area: it stands in spare blocks of the heap, which are taken before anything is locked.
 
-use std::{
-    sync::atomic::{Ordering, fence},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use shm_layout::{
     heap::{BlockRef, MAX_CONTENTS},
@@ -214,7 +211,7 @@ impl Tables {
         else {
             return;
         };
-        self.note_expiry(scratch[EXPIRE_WORD]);
+        rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
         let differs = |&i: &usize| words[i].load(Ordering::Relaxed) != scratch[i];
         let Some(first) = (EXPIRE_WORD..scratch.len()).find(differs) else {
             return;
@@ -222,11 +219,7 @@ impl Tables {
         let last = (first..scratch.len()).rev().find(differs).unwrap_or(first);
         let sequence = header.sequence.load(Ordering::Relaxed);
         if first == last {
-            // Release: a reader that sees the word also sees every earlier change of the sequence.
-            words[first].store(scratch[first], Ordering::Release);
-            point("word-stored");
-            header.sequence.store(sequence + 2, Ordering::Release);
-            return;
+            return rows::store_word(header, sequence, &words[first], scratch[first]);
         }
         let change = RowChange {
             action: action::UPDATE,
@@ -266,7 +259,7 @@ impl Tables {
         scratch: &[u64],
         spare: &mut dyn Iterator<Item = BlockRef>,
     ) {
-        self.note_expiry(scratch[EXPIRE_WORD]);
+        rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
         let Some(header) = self.space.header(&self.segment, row) else {
             return;
         };
@@ -301,14 +294,6 @@ impl Tables {
             let here = image.len().min(MAX_CONTENTS / 8);
             intent.push_at(segment, slot, self.space.id, change, first, &image[..here], heap::contents_at(block));
             (first, image) = (first + here, &image[here..]);
-        }
-    }
-
-    /// Remembers that rows of this table can expire, before the first of them does.
-    fn note_expiry(&self, expire_at: u64) {
-        let expires = &self.segment.entry(self.listing.index as usize).expires;
-        if expire_at != 0 && expires.load(Ordering::Relaxed) == 0 {
-            expires.store(1, Ordering::Release);
         }
     }
 
@@ -348,15 +333,8 @@ impl Tables {
         scratch: &[u64],
         earlier: i64,
     ) {
-        self.note_expiry(scratch[EXPIRE_WORD]);
-        if let Some(words) = self.space.words(&self.segment, free.row) {
-            // The row is locked and not live: nobody believes what they read there. Release: who sees a word stored from here
-            // on also sees the last tenant's end.
-            fence(Ordering::Release);
-            for (word, &value) in words[EXPIRE_WORD..].iter().zip(&scratch[EXPIRE_WORD..]) {
-                word.store(value, Ordering::Relaxed);
-            }
-        }
+        rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
+        rows::fill(&self.segment, &self.space, free, scratch);
         let slot = writer.slot();
         let cell = slot::row_cell(self.space.id);
         let counted = slot.counts[cell].load(Ordering::Relaxed);

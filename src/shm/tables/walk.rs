@@ -138,15 +138,6 @@ impl Tables {
             return 0;
         };
         let start = entry.sweep.fetch_add(rows, Ordering::Relaxed);
-        (0..rows.min(u64::from(space.rows)))
-            .map(|i| (start.wrapping_add(i) % u64::from(space.rows)) as u32)
-            .filter(|&row| {
-                let past = space.header(segment, row).is_some_and(|header| {
-                    row::is_live(header.sequence.load(Ordering::Acquire))
-                        && is_past(header.expire_at.load(Ordering::Relaxed), now_ms)
-                });
-                past && rows::free_expired(&mut writer, &space, row, now_ms)
-            })
-            .count()
+        rows::free_expired_from(&mut writer, &space, u64::from(space.rows), start, rows, now_ms)
     }
 }
