@@ -3,6 +3,7 @@
 //! Nothing here allocates from the process's own heap under a lock, logs, or knows what a command is.
 
 mod arena;
+mod batch;
 mod counters;
 mod crash;
 mod directory;

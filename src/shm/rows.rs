@@ -1,4 +1,4 @@
-//! Free rows, expired rows, and the question whether a space is full.
+//! What rows of all kinds have in common: free and expired ones, words stored, and the question whether a space is full.
 //!
 //! The bitmap of hints says where to look for a free row; the row itself decides, under its lock. A hint may be wrong either way:
 //! set for a live row (it is taken away when somebody looks), or missing for a free one (its owner died in between). So "no hint"
@@ -9,14 +9,16 @@
 //!   nobody freed one; or
 //! * behind the gate, after three passes that could not decide.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use shm_layout::{
-    KEYS_SPACE, keys, row,
+    KEYS_SPACE, keys,
+    row::{self, EXPIRE_WORD},
     slot::{self, Held, action, lock},
 };
 
 use super::{
+    crash::point,
     journal::{Intent, RowChange},
     keys as kv,
     locks::Writer,
@@ -89,12 +91,29 @@ pub(crate) fn freed(segment: &Segment) -> u64 {
     blocks.fold(freed_rows(segment), u64::wrapping_add)
 }
 
+/// The word that is not 0 once something in the space may expire; `None` if nothing ever does.
+fn expires<'a>(segment: &'a Segment, space: &Space) -> Option<&'a AtomicU32> {
+    match space.id {
+        KEYS_SPACE => Some(&segment.header().keys_expire),
+        id if space.is_table() => Some(&segment.entry(id as usize).expires),
+        _ => None,
+    }
+}
+
 /// Whether anything in the space may expire.
 pub(crate) fn can_expire(segment: &Segment, space: &Space) -> bool {
-    match space.id {
-        KEYS_SPACE => segment.header().keys_expire.load(Ordering::Acquire) != 0,
-        id if space.is_table() => segment.entry(id as usize).expires.load(Ordering::Acquire) != 0,
-        _ => false,
+    expires(segment, space).is_some_and(|expires| expires.load(Ordering::Acquire) != 0)
+}
+
+/// Remembers that something in the space can expire, before the first of it does.
+pub(crate) fn note_expiry(segment: &Segment, space: &Space, expire_at: u64) {
+    if expire_at == 0 {
+        return;
+    }
+    if let Some(expires) = expires(segment, space)
+        && expires.load(Ordering::Relaxed) == 0
+    {
+        expires.store(1, Ordering::Release);
     }
 }
 
@@ -214,6 +233,48 @@ pub(crate) fn free_expired<'a>(writer: &mut Writer<'a>, space: &Space, row: u32,
     expired
 }
 
+/// Frees what has expired among `looks` of the first `rows` rows, from number `start` on and round; how many.
+pub(crate) fn free_expired_from(
+    writer: &mut Writer<'_>,
+    space: &Space,
+    rows: u64,
+    start: u64,
+    looks: u64,
+    now_ms: u64,
+) -> usize {
+    let segment = writer.segment();
+    (0..looks.min(rows))
+        .map(|i| (start.wrapping_add(i) % rows) as u32)
+        .filter(|&row| {
+            let past = space.header(segment, row).is_some_and(|header| {
+                row::is_live(header.sequence.load(Ordering::Acquire))
+                    && is_past(header.expire_at.load(Ordering::Relaxed), now_ms)
+            });
+            past && free_expired(writer, space, row, now_ms)
+        })
+        .count()
+}
+
+/// Writes the words of a free row from its expiry on; `from` is the whole row.
+pub(crate) fn fill(segment: &Segment, space: &Space, free: &FreeRow, from: &[u64]) {
+    if let Some(words) = space.words(segment, free.row) {
+        // The row is locked and not live: nobody believes what they read there. Release: who sees a word stored from here
+        // on also sees the last tenant's end.
+        fence(Ordering::Release);
+        for (word, &value) in words[EXPIRE_WORD..].iter().zip(&from[EXPIRE_WORD..]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Changes one word of a locked row and nothing else, without an intent: the store of the word is the commit.
+pub(crate) fn store_word(header: &row::Header, sequence: u64, word: &AtomicU64, value: u64) {
+    // Release: a reader that sees the word also sees every earlier change of the sequence.
+    word.store(value, Ordering::Release);
+    point("word-stored");
+    header.sequence.store(sequence + 2, Ordering::Release);
+}
+
 /// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count.
 pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: &mut Intent, earlier: i64) {
     let (segment, slot) = (writer.segment(), writer.slot());
@@ -247,13 +308,7 @@ pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: 
 }
 
 /// Appends a row's key to `out`.
-pub(crate) fn read_key(
-    segment: &Segment,
-    space: &Space,
-    meta: u32,
-    words: &[std::sync::atomic::AtomicU64],
-    out: &mut Vec<u8>,
-) -> bool {
+pub(crate) fn read_key(segment: &Segment, space: &Space, meta: u32, words: &[AtomicU64], out: &mut Vec<u8>) -> bool {
     let len = row::key_len(meta);
     if space.id == KEYS_SPACE {
         return kv::read_key(segment, meta, words, out);

@@ -2,20 +2,13 @@
 //!
 //! An anonymous segment is a sealed `memfd`; a named one is a file in /dev/shm. Both are given all their memory when they are made, so
 //! that memory that is not there is an error at the start and never a SIGBUS in the middle of a write.
-//!
-//! Two locks stand on a named file. The *master's* (`flock`, exclusive, inherited by its workers): a second start is
-//! refused while anyone of the family lives. The *attachment's* (an open-file-description lock on byte 1,
-//! shared): a starter that gets it exclusively is alone, and may recover every slot whatever its mark says.
-//!
-//! Bytes of a file that was there before are an allegation: magic, version, fingerprint and geometry are checked before
-//! anything else is looked at, and a segment whose making was cut short is made again.
+
+mod error;
+mod file;
+mod options;
 
 use std::{
-    fmt, fs,
     fs::File,
-    io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
     ptr::NonNull,
     sync::{
         Arc,
@@ -28,263 +21,21 @@ use memmap2::{MmapOptions, MmapRaw};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use shm_layout::{
     COUNTERS_SPACE, KEYS_SPACE, directory,
-    header::{self, Geometry, HASH_RAPID_V3, Header, MAGIC, Request, VERSION},
+    header::{self, Geometry, HASH_RAPID_V3, Header, MAGIC, VERSION},
     heap,
     slot::Slot,
     table,
 };
 
 use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
-use crate::sys::{
-    clock,
-    file::{self, Attachment},
-    membarrier, memory,
+use crate::sys::{self, clock, file::Attachment, membarrier, memory};
+use error::failed;
+use file::{
+    ORPHANS_WAIT, check_geometry, geometry_of, give_memory, lock_as_master, master_of, path_of, peek, was_cut_short,
 };
 
-/// Where named segments live.
-const DIRECTORY: &str = "/dev/shm";
-/// Longest wait for the workers of a killed master to follow it.
-const ORPHANS_WAIT: Duration = Duration::from_secs(5);
-/// Counters that a segment has if nobody says otherwise.
-const DEFAULT_COUNTERS: u64 = 4096;
-/// Bytes of the segment for each key that it has room for if nobody says otherwise.
-const BYTES_PER_KEY: u64 = 64;
-
-/// Why an operation on the segment did not happen. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// What it needs is held by somebody who does not let go.
-    Busy,
-    /// No row is free.
-    Full,
-    /// The arena has no room.
-    OutOfMemory,
-    /// The table was dropped.
-    Gone,
-    /// A table of this name has another shape or schema.
-    Exists,
-    /// The directory of tables is full.
-    NoTable,
-}
-
-/// Why a segment could not be made or attached.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SegmentError {
-    /// The fixed regions and the least arena need more memory.
-    TooSmall {
-        /// Bytes asked for.
-        memory: u64,
-        /// Bytes needed at least.
-        needed: u64,
-    },
-    /// More than a segment can address.
-    TooLarge {
-        /// Bytes asked for.
-        memory: u64,
-        /// Bytes possible.
-        max: u64,
-    },
-    /// The name is not one of a file in /dev/shm.
-    Name(String),
-    /// Somebody uses the segment.
-    InUse {
-        /// The segment.
-        name: String,
-        /// Process id of the master, if it is known.
-        pid: u64,
-    },
-    /// The file holds a segment of another make.
-    Mismatch {
-        /// The segment.
-        name: String,
-        /// What differs.
-        field: &'static str,
-        /// What the segment says.
-        found: u64,
-        /// What was asked for.
-        wanted: u64,
-    },
-    /// The file holds no segment.
-    Foreign(String),
-    /// Processes of another PID namespace are attached.
-    Namespace(String),
-    /// The system has not that much memory.
-    Memory {
-        /// Bytes asked for.
-        bytes: u64,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The kernel, or what confines this process, lacks something that the store cannot do without.
-    Unsupported(&'static str),
-    /// A system call failed.
-    System {
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for SegmentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooSmall { memory, needed } => {
-                write!(f, "--memory {memory} is too small: these settings need at least {needed} bytes")
-            }
-            Self::TooLarge { memory, max } => write!(f, "--memory {memory} is too large: at most {max} bytes"),
-            Self::Name(name) => {
-                write!(f, "segment name '{name}' must be 1..=200 of A-Z a-z 0-9 _ . - and not begin with a dot")
-            }
-            Self::InUse { name, pid } => {
-                write!(f, "segment '{name}' is in use by pid {pid}; stop it, or use another --segment")
-            }
-            Self::Mismatch { name, field, found, wanted } => write!(
-                f,
-                "segment '{name}' was made with {field} = {found}, asked for is {wanted}; \
-                 use the same value, or --fresh to throw its contents away"
-            ),
-            Self::Foreign(name) => {
-                write!(
-                    f,
-                    "'{DIRECTORY}/{name}' is not a segment of this program; remove it, use another --segment, or --fresh"
-                )
-            }
-            Self::Namespace(name) => write!(
-                f,
-                "segment '{name}' is used from another PID namespace; share it (docker run --pid=container:NAME) or use another --segment"
-            ),
-            Self::Memory { bytes, source } => {
-                write!(f, "cannot get {bytes} bytes of shared memory: {source}; use a smaller --memory")
-            }
-            Self::Unsupported(what) => write!(f, "this system {what}; the store cannot keep its promises here"),
-            Self::System { doing, source } => write!(f, "{doing}: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for SegmentError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Memory { source, .. } | Self::System { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> SegmentError {
-    move |source| SegmentError::System { doing, source }
-}
-
-/// What a segment is asked to be.
-#[derive(Debug, Clone)]
-pub struct SegmentOptions {
-    memory: u64,
-    workers: usize,
-    counters: u64,
-    max_keys: u64,
-    name: Option<String>,
-    mode: u32,
-    fresh: bool,
-}
-
-impl Default for SegmentOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl SegmentOptions {
-    /// 256 MiB, anonymous, for one worker.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            memory: 256 << 20,
-            workers: 1,
-            counters: DEFAULT_COUNTERS,
-            max_keys: 0,
-            name: None,
-            mode: 0o600,
-            fresh: false,
-        }
-    }
-
-    /// Bytes of the whole segment.
-    #[must_use]
-    pub fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
-        self
-    }
-
-    /// Workers of the master, 1 to 256.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// How many counters there can be.
-    #[must_use]
-    pub fn counters(mut self, counters: u64) -> Self {
-        self.counters = counters;
-        self
-    }
-
-    /// How many keys the key-value space can hold; 0: one for every 64 bytes of memory.
-    #[must_use]
-    pub fn max_keys(mut self, keys: u64) -> Self {
-        self.max_keys = keys;
-        self
-    }
-
-    /// Backs the segment with `/dev/shm/NAME`.
-    #[must_use]
-    pub fn name(mut self, name: Option<String>) -> Self {
-        self.name = name;
-        self
-    }
-
-    /// Permissions of a named segment.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Throws away what a named segment holds, whatever it is, unless it is in use.
-    #[must_use]
-    pub fn fresh(mut self, fresh: bool) -> Self {
-        self.fresh = fresh;
-        self
-    }
-
-    fn geometry(&self) -> Result<Geometry, SegmentError> {
-        let max = heap::MAX_SEGMENT_BYTES;
-        if self.memory > max {
-            return Err(SegmentError::TooLarge { memory: self.memory, max });
-        }
-        self.geometry_with(self.memory).map_err(|mut needed| {
-            // What is needed grows a little with the memory itself: up to the figure with which it fits.
-            while let Err(more) = self.geometry_with(needed) {
-                needed = more.max(needed + heap::PAGE_BYTES);
-            }
-            SegmentError::TooSmall { memory: self.memory, needed }
-        })
-    }
-
-    fn geometry_with(&self, memory: u64) -> Result<Geometry, u64> {
-        let bound = |number: u64| number.clamp(1, u64::from(u32::MAX) - 1);
-        let keys = if self.max_keys == 0 { memory / BYTES_PER_KEY } else { self.max_keys };
-        Geometry::new(Request {
-            memory,
-            workers: self.workers.clamp(1, shm_layout::limits::MAX_WORKERS) as u32,
-            counters: bound(self.counters),
-            max_keys: bound(keys),
-        })
-    }
-}
+pub use error::{Refusal, SegmentError};
+pub use options::SegmentOptions;
 
 /// What the process knows of a segment.
 struct Inner {
@@ -371,10 +122,10 @@ impl Segment {
     ///
     /// [`SegmentError`].
     pub fn attach(name: &str) -> Result<Self, SegmentError> {
-        let file = file::open(&path_of(name)?, false, 0).map_err(failed("opening the segment"))?;
+        let file = sys::file::open(&path_of(name)?, false, 0).map_err(failed("opening the segment"))?;
         let start = Instant::now();
         // A starter holds the lock for the moments in which it recovers.
-        while !file::try_attach(&file, Attachment::Shared).map_err(failed("locking the segment"))? {
+        while !sys::file::try_attach(&file, Attachment::Shared).map_err(failed("locking the segment"))? {
             if start.elapsed() > ORPHANS_WAIT {
                 return Err(SegmentError::InUse { name: name.to_owned(), pid: 0 });
             }
@@ -393,16 +144,16 @@ impl Segment {
 
     fn anonymous(geometry: Geometry) -> Result<Self, SegmentError> {
         let bytes = geometry.request.memory;
-        let file = file::anonymous("store-master").map_err(failed("making a memfd"))?;
-        file::allocate(&file, bytes).map_err(|source| SegmentError::Memory { bytes, source })?;
-        file::seal_size(&file).map_err(failed("sealing the memfd"))?;
+        let file = sys::file::anonymous("store-master").map_err(failed("making a memfd"))?;
+        sys::file::allocate(&file, bytes).map_err(|source| SegmentError::Memory { bytes, source })?;
+        sys::file::seal_size(&file).map_err(failed("sealing the memfd"))?;
         Self::made(file, geometry, None)
     }
 
     fn named(name: &str, geometry: Geometry, options: &SegmentOptions) -> Result<Self, SegmentError> {
         let path = path_of(name)?;
         let file = lock_as_master(name, &path, options.mode)?;
-        let alone = file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
+        let alone = sys::file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
         let used = file.metadata().map_err(failed("looking at the segment"))?.len() > 0;
         let remake = !used || options.fresh || was_cut_short(&file);
         if remake && !alone {
@@ -417,7 +168,7 @@ impl Segment {
             segment.take_over(name, alone)?;
             segment
         };
-        file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
+        sys::file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
         Ok(segment)
     }
 
@@ -663,135 +414,6 @@ fn keep_out_of_dumps(map: &MmapRaw) {
     let _ = unsafe { memory::dont_dump(map.as_mut_ptr(), map.len()) };
 }
 
-fn path_of(name: &str) -> Result<PathBuf, SegmentError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(allowed) {
-        return Err(SegmentError::Name(name.to_owned()));
-    }
-    Ok(PathBuf::from(DIRECTORY).join(name))
-}
-
 fn own_namespace() -> Result<u64, SegmentError> {
-    file::pid_namespace().map_err(failed("reading /proc/self/ns/pid"))
-}
-
-/// Opens the file and takes the master's lock. The workers of a killed master follow it within moments: they are
-/// waited for; a living master is not.
-fn lock_as_master(name: &str, path: &Path, mode: u32) -> Result<File, SegmentError> {
-    let start = Instant::now();
-    loop {
-        let file = file::open(path, true, mode).map_err(failed("opening the segment"))?;
-        if file::try_lock(&file).map_err(failed("locking the segment"))? {
-            if is_at(&file, path) {
-                return Ok(file);
-            }
-            // Its last master took the name away while this one waited: there is another file now, or none.
-            continue;
-        }
-        let pid = master_of(&file);
-        if is_alive(pid) || start.elapsed() > ORPHANS_WAIT {
-            return Err(SegmentError::InUse { name: name.to_owned(), pid });
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
-    match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
-        (Ok(file), Ok(path)) => file == path,
-        _ => false,
-    }
-}
-
-fn is_alive(pid: u64) -> bool {
-    // A zombie has a directory too, but its state says so.
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = status.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(ToOwned::to_owned));
-    state.is_some_and(|state| state != "Z" && state != "X")
-}
-
-/// The first words of a file, if it is long enough for a header.
-fn peek(file: &File) -> Option<(MmapRaw, Mem)> {
-    let long_enough = file.metadata().is_ok_and(|meta| meta.len() >= header::HEADER_BYTES);
-    let map = long_enough.then(|| MmapOptions::new().len(header::HEADER_BYTES as usize).map_raw(file).ok())??;
-    let mem = mem_of(&map)?;
-    Some((map, mem))
-}
-
-fn master_of(file: &File) -> u64 {
-    peek(file).map_or(0, |(_map, mem)| mem.at::<Header>(0).master.load(Ordering::Acquire))
-}
-
-/// Whether the file was given its size by this program, but its making never ended.
-fn was_cut_short(file: &File) -> bool {
-    peek(file).is_some_and(|(_map, mem)| {
-        let header: &Header = mem.at(0);
-        let magic = header.magic.load(Ordering::Relaxed);
-        header.state.load(Ordering::Acquire) == header::state::MAKING && (magic == 0 || magic == MAGIC)
-    })
-}
-
-/// Gives a file its memory. The size that it had before is taken away first, so that all bytes are zero.
-fn give_memory(file: &File, name: &str, bytes: u64) -> Result<(), SegmentError> {
-    file.set_len(0).map_err(failed("emptying the segment"))?;
-    file::allocate(file, bytes).map_err(|source| {
-        // The file is of no use without memory, and it is this process's: it has the master's lock.
-        let _ = path_of(name).map(fs::remove_file);
-        SegmentError::Memory { bytes, source }
-    })
-}
-
-/// The geometry that a file says it has, checked against itself.
-fn geometry_of(file: &File, name: &str) -> Result<Geometry, SegmentError> {
-    let foreign = || SegmentError::Foreign(name.to_owned());
-    let (_map, mem) = peek(file).ok_or_else(foreign)?;
-    let header: &Header = mem.at(0);
-    if header.magic.load(Ordering::Acquire) != MAGIC {
-        return Err(foreign());
-    }
-    let mismatch = |field, found, wanted| SegmentError::Mismatch { name: name.to_owned(), field, found, wanted };
-    let version = header.version.load(Ordering::Relaxed);
-    if version != VERSION {
-        return Err(mismatch("layout version", u64::from(version), u64::from(VERSION)));
-    }
-    let hash = header.hash.load(Ordering::Relaxed);
-    if hash != HASH_RAPID_V3 {
-        return Err(mismatch("hash", u64::from(hash), u64::from(HASH_RAPID_V3)));
-    }
-    let request = Request {
-        memory: header.memory.load(Ordering::Relaxed),
-        workers: header.workers.load(Ordering::Relaxed),
-        counters: header.counters.load(Ordering::Relaxed),
-        max_keys: header.max_keys.load(Ordering::Relaxed),
-    };
-    let in_bounds = request.memory <= heap::MAX_SEGMENT_BYTES
-        && (1..=shm_layout::limits::MAX_WORKERS as u32).contains(&request.workers)
-        && (1..u64::from(u32::MAX)).contains(&request.counters)
-        && (1..u64::from(u32::MAX)).contains(&request.max_keys);
-    let geometry = in_bounds.then(|| Geometry::new(request).ok()).flatten().ok_or_else(foreign)?;
-    let found = header.fingerprint.load(Ordering::Relaxed);
-    if found != geometry.fingerprint() {
-        return Err(mismatch("fingerprint", found, geometry.fingerprint()));
-    }
-    let len = file.metadata().map_err(failed("looking at the segment"))?.len();
-    if len != request.memory {
-        return Err(mismatch("file size", len, request.memory));
-    }
-    Ok(geometry)
-}
-
-fn check_geometry(file: &File, name: &str, wanted: Geometry) -> Result<(), SegmentError> {
-    let found = geometry_of(file, name)?.request;
-    let wanted = wanted.request;
-    let fields = [
-        ("memory", found.memory, wanted.memory),
-        ("workers", u64::from(found.workers), u64::from(wanted.workers)),
-        ("counters", found.counters, wanted.counters),
-        ("max-keys", found.max_keys, wanted.max_keys),
-    ];
-    match fields.into_iter().find(|(_, found, wanted)| found != wanted) {
-        Some((field, found, wanted)) => Err(SegmentError::Mismatch { name: name.to_owned(), field, found, wanted }),
-        None => Ok(()),
-    }
+    sys::file::pid_namespace().map_err(failed("reading /proc/self/ns/pid"))
 }

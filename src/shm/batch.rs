@@ -1,0 +1,129 @@
+//! Several keys of a space at once: locked together, or read as of one instant without a lock.
+//!
+//! *Locked*: first the home groups of all keys in ascending order, then their rows in ascending order; every operation on several
+//! keys goes this way, so no two of them wait for each other in a circle. Under its home group's lock an absent key stays absent.
+//!
+//! *Read*: each key leaves a [`Witness`] behind, and the answers are believed if every witness still stands at the end. A row
+//! testifies by its sequence; an absence by the counts of the key's home group, in which every insertion shows.
+//!
+//! Nothing here knows what a row means, and nothing here writes to one.
+
+use std::sync::atomic::{Ordering, fence};
+
+use shm_layout::{
+    row,
+    slot::{Held, lock},
+};
+
+use super::{
+    crash::point,
+    gate,
+    locks::{Attempt, Writer},
+    rows::rests_at,
+    segment::{Refusal, Segment},
+    space::{Found, Key, Space},
+};
+
+/// Locks the home groups and the rows of all keys, in order; `None` if a row changed hands meanwhile.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`].
+pub(super) fn lock_all(
+    writer: &mut Writer<'_>,
+    space: &Space,
+    keys: &[Key<'_>],
+) -> Result<Option<Vec<Option<u32>>>, Refusal> {
+    let segment = writer.segment();
+    let mut homes: Vec<u32> = keys.iter().map(|key| space.home(key.hash)).collect();
+    homes.sort_unstable();
+    homes.dedup();
+    for home in homes {
+        writer.lock(Held::Group(space.id, home), &space.group(segment, home).lock)?;
+    }
+    point("group-locked");
+    let found: Vec<Option<u32>> = keys.iter().map(|key| space.find(segment, *key).map(|found| found.row)).collect();
+    let mut rows: Vec<u32> = found.iter().flatten().copied().collect();
+    rows.sort_unstable();
+    rows.dedup();
+    for row in rows {
+        let Some(header) = space.header(segment, row) else {
+            return Ok(None);
+        };
+        writer.lock(Held::Row(space.id, row), &header.lock)?;
+    }
+    point("row-locked");
+    let live = |row| space.header(segment, row).is_some_and(|head| row::is_live(head.sequence.load(Ordering::Relaxed)));
+    let steady =
+        found.iter().zip(keys).all(|(row, key)| row.is_none_or(|row| live(row) && space.has_key(segment, row, *key)));
+    Ok(steady.then_some(found))
+}
+
+/// Reads all keys without a lock: `read` is told of each, which one it is and where it was found, and says whether what it read
+/// may be sound. True if all of it was so at one instant; otherwise what was read is nothing to go by.
+pub(super) fn read_unlocked(
+    segment: &Segment,
+    space: &Space,
+    keys: &[Key<'_>],
+    mut read: impl FnMut(usize, Option<Found>) -> bool,
+) -> bool {
+    let Ok(gate) = gate::sequence(segment, &mut Attempt::default()) else {
+        return false;
+    };
+    let mut witnesses = Vec::with_capacity(keys.len());
+    for (i, key) in keys.iter().enumerate() {
+        let Some(witness) = Witness::take(segment, space, *key) else {
+            return false;
+        };
+        if !read(i, witness.found()) {
+            return false;
+        }
+        witnesses.push(witness);
+    }
+    // Acquire: every row was read before any sequence is looked at again.
+    fence(Ordering::Acquire);
+    witnesses.into_iter().all(|witness| witness.still(segment, space)) && gate::unchanged(segment, gate)
+}
+
+/// What shows later that nothing has changed.
+#[derive(Clone, Copy)]
+enum Witness {
+    /// There was a live row.
+    Row(Found),
+    /// There was none while the home group had these counts.
+    Absence { home: u32, counts: u32 },
+}
+
+impl Witness {
+    /// Looks for a key; `None` if it is changing.
+    fn take(segment: &Segment, space: &Space, key: Key<'_>) -> Option<Self> {
+        let home = space.home(key.hash);
+        let group = space.group(segment, home);
+        let counts = group.counts.load(Ordering::Acquire);
+        match space.find(segment, key) {
+            Some(found) => row::is_live(found.sequence).then_some(Self::Row(found)),
+            None => (group.lock.load(Ordering::Acquire) & lock::OWNER == 0).then_some(Self::Absence { home, counts }),
+        }
+    }
+
+    /// Where the key was found.
+    fn found(self) -> Option<Found> {
+        match self {
+            Self::Row(found) => Some(found),
+            Self::Absence { .. } => None,
+        }
+    }
+
+    /// Whether it is as it was, and nobody is at it.
+    fn still(self, segment: &Segment, space: &Space) -> bool {
+        match self {
+            Self::Row(Found { row, sequence }) => {
+                space.header(segment, row).is_some_and(|header| rests_at(header, sequence))
+            }
+            Self::Absence { home, counts } => {
+                let group = space.group(segment, home);
+                group.lock.load(Ordering::Acquire) & lock::OWNER == 0 && group.counts.load(Ordering::Acquire) == counts
+            }
+        }
+    }
+}

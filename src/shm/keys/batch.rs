@@ -1,0 +1,306 @@
+//! Several keys in one atomic step.
+//!
+//! Up to [`MAX_BATCH_ROWS`] keys are locked, each of them; for more the gate is closed, and nothing needs a lock. What such an
+//! operation lists does not fit into its slot: its entries stand in chunks of the heap, its blocks in ledgers.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use shm_layout::{heap::CHUNK_BYTES, limits::MAX_BATCH_ROWS, row};
+
+use super::{
+    super::{
+        arena, batch,
+        gate::{self, Gate},
+        heap::{self, Ledger},
+        journal::{CHUNK_ENTRIES, Intent},
+        locks::{Writer, patiently},
+        rows::{FreeRow, is_past},
+        segment::Refusal,
+        space::Key,
+    },
+    Keys, OPTIMISM,
+    change::Step,
+    record::{Seen, Tally, replaced_block},
+};
+
+impl Keys {
+    /// Sets several keys in one atomic step, without expiry. The keys differ. With `if_absent`, none if one is present;
+    /// whether it set them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::change`].
+    pub fn set_many(
+        &self,
+        patience: Option<Duration>,
+        now_ms: u64,
+        db: u8,
+        pairs: &[(&[u8], &[u8])],
+        if_absent: bool,
+    ) -> Result<bool, Refusal> {
+        let keys: Vec<Key<'_>> = pairs.iter().map(|(key, _)| self.key(db, key)).collect();
+        let mut written = false;
+        if pairs.len() > MAX_BATCH_ROWS {
+            for round in 0.. {
+                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys, pairs, if_absent);
+                let outcome = gate::behind(&self.segment, patience, set);
+                match outcome {
+                    Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round, true)?,
+                    outcome => return outcome,
+                }
+            }
+        }
+        self.with_room(patience, now_ms, &mut |writer| {
+            let held = writer.held();
+            let step = self.try_set_many(writer, now_ms, db, &keys, pairs, if_absent, &mut written);
+            writer.unlock_to(held);
+            step
+        })?;
+        Ok(written)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one operation")]
+    fn try_set_many<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        now_ms: u64,
+        db: u8,
+        keys: &[Key<'_>],
+        pairs: &[(&[u8], &[u8])],
+        if_absent: bool,
+        written: &mut bool,
+    ) -> Result<Step, Refusal> {
+        *written = false;
+        let Some(found) = self.lock_keys(writer, keys)? else {
+            return Ok(Step::Again);
+        };
+        if if_absent && found.iter().flatten().any(|seen| !is_past(seen.expire_at(), now_ms)) {
+            return Ok(Step::Done);
+        }
+        let mut encoded = Vec::with_capacity(keys.len());
+        for ((key, pair), seen) in keys.iter().zip(pairs).zip(&found) {
+            encoded.push(self.encode(writer, *key, pair.1, 0, seen.as_ref())?);
+        }
+        let Some(claimed) = self.claim_many(writer, found.iter().filter(|seen| seen.is_none()).count()) else {
+            return Ok(Step::NoRoom);
+        };
+        let mut intent = Intent::new();
+        let mut tally = Tally::of(writer.slot(), db);
+        let mut unused = claimed.iter();
+        for ((key, encoded), seen) in keys.iter().zip(&encoded).zip(&found) {
+            match seen {
+                Some(seen) => {
+                    self.list_update(writer, &mut intent, *key, seen, encoded, &mut tally);
+                    if let Some((block, tree)) = replaced_block(seen, encoded) {
+                        heap::list_old(writer.slot(), block, tree);
+                    }
+                }
+                None => {
+                    let free = unused.next().expect("a record was claimed for every absent key");
+                    self.list_insert(writer, &mut intent, *key, free, encoded, &mut tally);
+                }
+            }
+        }
+        intent.carry_out(writer, &self.space);
+        *written = true;
+        Ok(Step::Done)
+    }
+
+    fn claim_many<'a>(&'a self, writer: &mut Writer<'a>, count: usize) -> Option<Vec<FreeRow>> {
+        let mut claimed = Vec::with_capacity(count);
+        while claimed.len() < count {
+            match self.claim(writer) {
+                Some(free) => claimed.push(free),
+                None => {
+                    // These records stay free: their hints come back before their locks go.
+                    claimed.iter().for_each(|free| self.space.set_hint(&self.segment, free.row));
+                    return None;
+                }
+            }
+        }
+        Some(claimed)
+    }
+
+    /// Locks the home groups and the records of all keys, in order; `None` if a record changed hands meanwhile.
+    pub(super) fn lock_keys<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        keys: &[Key<'_>],
+    ) -> Result<Option<Vec<Option<Seen>>>, Refusal> {
+        let rows = batch::lock_all(writer, &self.space, keys)?;
+        let see = |row: u32| self.snapshot(row, self.sequence(row));
+        Ok(rows.map(|rows| rows.into_iter().map(|row| row.and_then(see)).collect()))
+    }
+
+    /// Sets more keys than an operation can lock.
+    fn set_behind_gate(
+        &self,
+        gate: &mut Gate<'_>,
+        now_ms: u64,
+        db: u8,
+        keys: &[Key<'_>],
+        pairs: &[(&[u8], &[u8])],
+        if_absent: bool,
+    ) -> Result<bool, Refusal> {
+        let writer = gate.writer();
+        let outcome = self.list_behind_gate(writer, now_ms, db, keys, pairs, if_absent);
+        match outcome? {
+            Some(intent) => {
+                intent.carry_out(writer, &self.space);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn list_behind_gate(
+        &self,
+        writer: &Writer<'_>,
+        now_ms: u64,
+        db: u8,
+        keys: &[Key<'_>],
+        pairs: &[(&[u8], &[u8])],
+        if_absent: bool,
+    ) -> Result<Option<Intent>, Refusal> {
+        let see = |key: &Key<'_>| {
+            let found = self.space.find(&self.segment, *key)?;
+            self.snapshot(found.row, found.sequence)
+        };
+        if if_absent && keys.iter().filter_map(see).any(|seen| !is_past(seen.expire_at(), now_ms)) {
+            return Ok(None);
+        }
+        let slot = writer.slot();
+        let chunks = keys.len().div_ceil(CHUNK_ENTRIES);
+        let tree = heap::take_tree(writer, chunks * CHUNK_BYTES).ok_or(Refusal::OutOfMemory)?;
+        heap::list_old(slot, tree, true);
+        let mut intent = Intent::in_chunks(tree);
+        let mut tally = Tally::of(slot, db);
+        let (mut new, mut old) = (None::<Ledger>, None::<Ledger>);
+        for (key, pair) in keys.iter().zip(pairs) {
+            let seen = see(key);
+            // What a ledger of new blocks lists stays in use after the commit; only the list itself goes.
+            let new = ledger_with_room(writer, &mut new, |ledger| heap::list_old(slot, ledger.block(), false))?;
+            let listed = slot.journal.new_len.load(Ordering::Relaxed);
+            let encoded = self.encode(writer, *key, pair.1, 0, seen.as_ref());
+            while slot.journal.new_len.load(Ordering::Relaxed) > listed {
+                new.adopt_last(writer);
+            }
+            let encoded = encoded?;
+            match seen {
+                Some(seen) => {
+                    self.list_update(writer, &mut intent, *key, &seen, &encoded, &mut tally);
+                    let ledger = ledger_with_room(writer, &mut old, |ledger| heap::list_old_ledger(slot, ledger))?;
+                    if let Some((block, tree)) = replaced_block(&seen, &encoded) {
+                        ledger.list(&self.segment, block, tree);
+                    }
+                }
+                None => {
+                    let free = self.claim_alone(writer).ok_or(Refusal::OutOfMemory)?;
+                    self.list_insert(writer, &mut intent, *key, &free, &encoded, &mut tally);
+                }
+            }
+        }
+        Ok(Some(intent))
+    }
+
+    /// Claims a free record behind the gate, where a lock is not needed. Should this process die before it commits, the
+    /// record has lost its hint, and a pass over the records finds it.
+    fn claim_alone(&self, writer: &Writer<'_>) -> Option<FreeRow> {
+        let (segment, space) = (&self.segment, &self.space);
+        let (words, cursor) = (space.hint_words(), segment.keys_cursor());
+        let take = || {
+            let start = cursor.load(Ordering::Relaxed) % words;
+            let hints = |index: u32| space.hint_word(segment, index).load(Ordering::Relaxed);
+            let index = (start..words).chain(0..start).find(|&index| hints(index) != 0)?;
+            cursor.store(index, Ordering::Relaxed);
+            Some(64 * index + hints(index).trailing_zeros())
+        };
+        loop {
+            let row = take().or_else(|| arena::add_records(writer, space).then(take).flatten())?;
+            space.take_hint(segment, row);
+            let sequence = self.sequence(row);
+            if !row::is_live(sequence) && self.header(row).is_some() {
+                return Some(FreeRow { row, sequence });
+            }
+        }
+    }
+
+    /// Several values as of one instant.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`].
+    pub fn read_many(
+        &self,
+        patience: Option<Duration>,
+        now_ms: u64,
+        db: u8,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
+        let keys: Vec<Key<'_>> = keys.iter().map(|key| self.key(db, key)).collect();
+        for _ in 0..OPTIMISM {
+            if let Some(values) = self.try_read_many(now_ms, &keys) {
+                return Ok(values);
+            }
+            std::hint::spin_loop();
+        }
+        if keys.len() > MAX_BATCH_ROWS {
+            return gate::behind(&self.segment, patience, |_| {
+                keys.iter().map(|key| self.value_alone(now_ms, *key)).collect()
+            });
+        }
+        patiently(patience, || {
+            let mut writer = Writer::enter(&self.segment)?;
+            loop {
+                if let Some(found) = self.lock_keys(&mut writer, &keys)? {
+                    let live = |seen: &Seen| !is_past(seen.expire_at(), now_ms);
+                    return Ok(found.iter().map(|seen| seen.filter(live).map(|seen| self.value_of(&seen))).collect());
+                }
+                writer.again()?;
+            }
+        })
+    }
+
+    fn value_of(&self, seen: &Seen) -> Vec<u8> {
+        let mut value = Vec::new();
+        seen.read_value(&self.segment, &mut value);
+        value
+    }
+
+    fn value_alone(&self, now_ms: u64, key: Key<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+        let found = self.space.find(&self.segment, key);
+        let seen = found.and_then(|found| self.snapshot(found.row, found.sequence));
+        Ok(seen.filter(|seen| !is_past(seen.expire_at(), now_ms)).map(|seen| self.value_of(&seen)))
+    }
+
+    fn try_read_many(&self, now_ms: u64, keys: &[Key<'_>]) -> Option<Vec<Option<Vec<u8>>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        let steady = batch::read_unlocked(&self.segment, &self.space, keys, |_, found| {
+            let mut value = Vec::new();
+            let seen = match found {
+                None => None,
+                Some(found) => match self.look_at(found, Some(&mut value)) {
+                    None => return false,
+                    seen => seen,
+                },
+            };
+            values.push(seen.filter(|seen| !is_past(seen.expire_at(), now_ms)).map(|_| value));
+            true
+        });
+        steady.then_some(values)
+    }
+}
+
+/// The ledger, or the next one once it is full; `taken` is told of each one.
+fn ledger_with_room<'l>(
+    writer: &Writer<'_>,
+    ledger: &'l mut Option<Ledger>,
+    taken: impl FnOnce(&Ledger),
+) -> Result<&'l Ledger, Refusal> {
+    if ledger.as_ref().is_none_or(|ledger| !ledger.has_room(writer.segment())) {
+        let next = Ledger::take(writer).ok_or(Refusal::OutOfMemory)?;
+        taken(&next);
+        *ledger = Some(next);
+    }
+    ledger.as_ref().ok_or(Refusal::OutOfMemory)
+}

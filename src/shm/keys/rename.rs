@@ -1,0 +1,127 @@
+//! Renaming: one operation on two keys, in which the value's block goes from one record to the other and is not copied.
+
+use std::time::Duration;
+
+use shm_layout::{
+    KEYS_SPACE,
+    keys::{LEN_WORD, VALUE_WORD, flag},
+    slot::action,
+};
+
+use super::{
+    super::{
+        heap,
+        journal::{Intent, RowChange},
+        locks::Writer,
+        rows::is_past,
+        segment::Refusal,
+        space::Key,
+    },
+    Keys,
+    change::Step,
+    record::{Encoded, Seen, Tally, replaced_block},
+};
+
+impl Keys {
+    /// Renames a key; the target's value goes, unless `if_absent`. `None` if there is no such key, `false` if there was a target.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::change`].
+    pub fn rename(
+        &self,
+        patience: Option<Duration>,
+        now_ms: u64,
+        db: u8,
+        from: &[u8],
+        to: &[u8],
+        if_absent: bool,
+    ) -> Result<Option<bool>, Refusal> {
+        let keys = [self.key(db, from), self.key(db, to)];
+        let mut outcome = None;
+        self.with_room(patience, now_ms, &mut |writer| {
+            let held = writer.held();
+            let step = self.try_rename(writer, now_ms, &keys, if_absent, &mut outcome);
+            writer.unlock_to(held);
+            step
+        })?;
+        Ok(outcome)
+    }
+
+    fn try_rename<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        now_ms: u64,
+        keys: &[Key<'_>; 2],
+        if_absent: bool,
+        outcome: &mut Option<bool>,
+    ) -> Result<Step, Refusal> {
+        *outcome = None;
+        let Some(found) = self.lock_keys(writer, keys)? else {
+            return Ok(Step::Again);
+        };
+        let live = |seen: Option<Seen>| seen.filter(|seen| !is_past(seen.expire_at(), now_ms));
+        let Some(from) = live(found[0]) else {
+            return Ok(Step::Done);
+        };
+        let same = keys[0].bytes == keys[1].bytes;
+        if same || (if_absent && live(found[1]).is_some()) {
+            *outcome = Some(!if_absent);
+            return Ok(Step::Done);
+        }
+        let (to, slot) = (found[1], writer.slot());
+        let encoded = self.encode_moved(writer, keys[1], &from, to.as_ref())?;
+        let mut intent = Intent::new();
+        let mut tally = Tally::of(slot, keys[0].db);
+        match to {
+            Some(to) => {
+                self.list_update(writer, &mut intent, keys[1], &to, &encoded, &mut tally);
+                if let Some((block, tree)) = replaced_block(&to, &encoded) {
+                    heap::list_old(slot, block, tree);
+                }
+            }
+            None => {
+                let Some(free) = self.claim(writer) else {
+                    return Ok(Step::NoRoom);
+                };
+                self.list_insert(writer, &mut intent, keys[1], &free, &encoded, &mut tally);
+            }
+        }
+        let moved = encoded.flags & flag::ENCODING == from.flags() & flag::ENCODING;
+        let stays = from.value_block().filter(|_| !moved);
+        stays.into_iter().chain(from.key_block()).for_each(|(block, tree)| heap::list_old(slot, block, tree));
+        let change = RowChange {
+            action: action::DELETE,
+            row: from.row,
+            meta: from.meta,
+            sequence: from.sequence,
+            hash: keys[0].hash,
+            cells: tally.after(-1, -i64::from(from.expire_at() != 0)),
+        };
+        intent.push(&self.segment, slot, KEYS_SPACE, &change, 0, &[]);
+        intent.carry_out(writer, &self.space);
+        *outcome = Some(true);
+        Ok(Step::Done)
+    }
+
+    /// Lays a record out that takes over the value of `from`: its block, if it has one.
+    fn encode_moved(
+        &self,
+        writer: &Writer<'_>,
+        key: Key<'_>,
+        from: &Seen,
+        to: Option<&Seen>,
+    ) -> Result<Encoded, Refusal> {
+        let Some((block, tree)) = from.value_block() else {
+            let mut value = Vec::new();
+            from.read_value(&self.segment, &mut value);
+            return self.encode(writer, key, &value, from.expire_at(), to);
+        };
+        // As for an integer: the value is one word.
+        let mut encoded = self.encode(writer, key, b"0", from.expire_at(), to)?;
+        encoded.flags = (encoded.flags & !flag::ENCODING) | if tree { flag::TREE } else { flag::BLOCK };
+        encoded.words[LEN_WORD] = from.words[LEN_WORD];
+        encoded.words[VALUE_WORD] = block.0;
+        Ok(encoded)
+    }
+}
