@@ -3,7 +3,7 @@
 //! Up to [`MAX_BATCH_ROWS`] keys are locked, each of them; for more the gate is closed, and nothing needs a lock. What such an
 //! operation lists does not fit into its slot: its entries stand in chunks of the heap, its blocks in ledgers.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
 use shm_layout::{heap::CHUNK_BYTES, limits::MAX_BATCH_ROWS, row};
 
@@ -144,13 +144,15 @@ impl Keys {
     ) -> Result<bool, Refusal> {
         let writer = gate.writer();
         let outcome = self.list_behind_gate(writer, now_ms, db, keys, pairs, if_absent);
-        match outcome? {
-            Some(intent) => {
-                intent.carry_out(writer, &self.space);
-                Ok(true)
-            }
-            None => Ok(false),
+        let Some((intent, claimed)) = outcome? else {
+            return Ok(false);
+        };
+        intent.carry_out(writer, &self.space);
+        // Until now a death would have left these records free, and their hints are how they would be found.
+        for row in claimed {
+            self.space.take_hint(&self.segment, row);
         }
+        Ok(true)
     }
 
     fn list_behind_gate(
@@ -161,7 +163,7 @@ impl Keys {
         keys: &[Key<'_>],
         pairs: &[(&[u8], &[u8])],
         if_absent: bool,
-    ) -> Result<Option<Intent>, Refusal> {
+    ) -> Result<Option<(Intent, HashSet<u32>)>, Refusal> {
         let see = |key: &Key<'_>| {
             let found = self.space.find(&self.segment, *key)?;
             self.snapshot(found.row, found.sequence)
@@ -176,6 +178,7 @@ impl Keys {
         let mut intent = Intent::in_chunks(tree);
         let mut tally = Tally::of(slot, db);
         let (mut new, mut old) = (None::<Ledger>, None::<Ledger>);
+        let mut claimed = HashSet::new();
         for (key, pair) in keys.iter().zip(pairs) {
             let seen = see(key);
             // What a ledger of new blocks lists stays in use after the commit; only the list itself goes.
@@ -195,34 +198,30 @@ impl Keys {
                     }
                 }
                 None => {
-                    let free = self.claim_alone(writer).ok_or(Refusal::OutOfMemory)?;
+                    let free = self.claim_alone(writer, &mut claimed).ok_or(Refusal::OutOfMemory)?;
                     self.list_insert(writer, &mut intent, *key, &free, &encoded, &mut tally);
                 }
             }
         }
-        Ok(Some(intent))
+        Ok(Some((intent, claimed)))
     }
 
-    /// Claims a free record behind the gate, where a lock is not needed. Should this process die before it commits, the
-    /// record has lost its hint, and a pass over the records finds it.
-    fn claim_alone(&self, writer: &Writer<'_>) -> Option<FreeRow> {
+    /// Claims a free record behind the gate, where a lock is not needed: one that was not claimed before.
+    fn claim_alone(&self, writer: &Writer<'_>, claimed: &mut HashSet<u32>) -> Option<FreeRow> {
         let (segment, space) = (&self.segment, &self.space);
         let (words, cursor) = (space.hint_words(), segment.keys_cursor());
-        let take = || {
+        let is_free = |row: u32| self.header(row).is_some() && !row::is_live(self.sequence(row));
+        let mut claim = || {
             let start = cursor.load(Ordering::Relaxed) % words;
-            let hints = |index: u32| space.hint_word(segment, index).load(Ordering::Relaxed);
-            let index = (start..words).chain(0..start).find(|&index| hints(index) != 0)?;
-            cursor.store(index, Ordering::Relaxed);
-            Some(64 * index + hints(index).trailing_zeros())
+            (start..words).chain(0..start).find_map(|index| {
+                let hints = space.hint_word(segment, index).load(Ordering::Relaxed);
+                let hinted = (0..64).filter(|bit| (hints >> bit) & 1 == 1).map(|bit| 64 * index + bit);
+                let row = { hinted }.find(|&row| is_free(row) && claimed.insert(row))?;
+                cursor.store(index, Ordering::Relaxed);
+                Some(FreeRow { row, sequence: self.sequence(row) })
+            })
         };
-        loop {
-            let row = take().or_else(|| arena::add_records(writer, space).then(take).flatten())?;
-            space.take_hint(segment, row);
-            let sequence = self.sequence(row);
-            if !row::is_live(sequence) && self.header(row).is_some() {
-                return Some(FreeRow { row, sequence });
-            }
-        }
+        claim().or_else(|| arena::add_records(writer, space).then(claim).flatten())
     }
 
     /// Several values as of one instant.

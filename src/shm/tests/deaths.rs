@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     sync::{atomic::Ordering, mpsc::channel},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use shm_layout::{
@@ -30,7 +30,6 @@ use crate::shm::{
     space::{Key, Space},
     tables::RowWords,
 };
-use crate::sys::robust;
 
 /// Ends the calling thread as SIGKILL does.
 pub(super) fn die() -> ! {
@@ -40,8 +39,9 @@ pub(super) fn die() -> ! {
 }
 
 /// Runs `body` on a thread that dies at the point number `at` of those that it passes. Returns whether it survived.
-fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send + 'static) -> bool {
-    lives(segment, move |segment| {
+fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send) -> bool {
+    let handles = segment.handles();
+    let survived = lives(segment, |segment| {
         let passed = Cell::new(0);
         hook::set(move |_| {
             if passed.replace(passed.get() + 1) == at {
@@ -49,35 +49,59 @@ fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send + 's
             }
         });
         body(segment);
-    })
+    });
+    // The dead thread's notes hold the segment for ever; thousands of segments would be left.
+    segment.forget_handles(segment.handles() - handles);
+    survived
 }
 
+/// What a thread is to do, and whether it came to its end.
+struct Job<'a> {
+    segment: &'a Segment,
+    body: Option<&'a mut dyn FnMut(&Segment)>,
+    survived: bool,
+}
+
+/// Bytes of a thread's stack.
+const STACK: usize = 1 << 20;
+
 /// Runs `body` on a thread of its own, and tells whether that came to its end or died.
-pub(super) fn lives(segment: &Segment, body: impl FnOnce(&Segment) + Send + 'static) -> bool {
-    let (tell, told) = channel();
-    let shared = segment.clone();
-    let run = move || {
-        tell.send(robust::thread_id()).expect("the test waits for it");
-        body(&shared);
-        hook::set(|_| {});
-        drop(shared);
-        tell.send(0).expect("the test waits for it");
-    };
-    let started = Instant::now();
-    let thread = std::thread::Builder::new().stack_size(512 << 10);
-    drop(thread.spawn(run).expect("a thread can be started"));
-    let task = format!("/proc/self/task/{}", told.recv().expect("the thread starts"));
-    loop {
-        // The kernel marks the slots of a thread before the thread disappears.
-        let gone = !std::fs::exists(&task).expect("/proc is there");
-        if told.try_recv().is_ok() {
-            return true;
-        } else if gone {
-            return false;
+///
+/// The thread is started by the C library on a stack of ours: of a thread that dies without its destructors, one
+/// of the standard library would leave stack and signal stack behind.
+pub(super) fn lives(segment: &Segment, body: impl FnOnce(&Segment) + Send) -> bool {
+    extern "C" fn run(job: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: the job outlives the thread, which is joined, and nobody else looks at it meanwhile.
+        let job = unsafe { &mut *job.cast::<Job<'_>>() };
+        if let Some(body) = job.body.take() {
+            body(job.segment);
         }
-        std::thread::sleep(Duration::from_micros(100));
-        assert!(started.elapsed() < Duration::from_secs(60), "the thread neither dies nor ends");
+        hook::set(|_| {});
+        job.survived = true;
+        std::ptr::null_mut()
     }
+    let mut once = Some(body);
+    let mut body = |segment: &Segment| {
+        if let Some(body) = once.take() {
+            body(segment);
+        }
+    };
+    let mut job = Job { segment, body: Some(&mut body), survived: false };
+    let mut stack = vec![0_u128; STACK / 16];
+    // SAFETY: all zeros are storage for the attributes, which the next call fills.
+    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the attributes are this function's.
+    let initialised = unsafe { libc::pthread_attr_init(&raw mut attributes) };
+    // SAFETY: the stack is this function's, aligned, and stays until the thread is joined.
+    let given = unsafe { libc::pthread_attr_setstack(&raw mut attributes, stack.as_mut_ptr().cast(), STACK) };
+    let mut thread = 0;
+    // SAFETY: attributes, function and job are good, and the job outlives the thread, which is joined below.
+    let started = unsafe { libc::pthread_create(&raw mut thread, &raw const attributes, run, (&raw mut job).cast()) };
+    assert_eq!((initialised, given, started), (0, 0, 0), "a thread can be started");
+    // SAFETY: the thread was started above and is joined once. The kernel tells the end of a thread that exits by itself too.
+    let joined = unsafe { libc::pthread_join(thread, std::ptr::null_mut()) };
+    assert_eq!(joined, 0, "a thread can be joined");
+    job.survived
 }
 
 /// Everything that can be read: rows, keys with their values, counters, tables.
@@ -275,6 +299,7 @@ fn dies_everywhere(name: &str, before: fn(&Segment), operation: fn(&Segment)) {
         operation(&segment);
         assert_sound(&segment, &format!("{name}, once more after a death at point {point}"));
     }
+    eprintln!("{name}: {tallies:?}");
     assert!(tallies.old > 0 && tallies.new > 0, "{name}: {tallies:?}");
 }
 
@@ -358,6 +383,12 @@ deaths! {
     key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, 0, b"block", b"new", false).unwrap(); };
     key_batch: some_keys, |segment| {
         let pairs: [(&[u8], &[u8]); 3] = [(b"small", &[b'n'; 200]), (b"new", b"n"), (b"tree", b"n")];
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+    };
+    key_batch_behind_the_gate: some_keys, |segment| {
+        let names: Vec<String> = (0..66).map(|i| format!("new {i}")).collect();
+        let mut pairs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (name.as_bytes(), &[b'n'; 200][..])).collect();
+        pairs.push((b"tree", b"n"));
         Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
     };
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();

@@ -24,7 +24,7 @@ const LENGTH: Duration = Duration::from_secs(3);
 const RISK: u64 = 150;
 
 /// What the threads know of each other.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Books {
     over: AtomicBool,
     deaths: AtomicU64,
@@ -185,5 +185,6 @@ fn a_storm_of_deaths_leaves_nothing_torn_and_nothing_lost() {
     let counted = Counters::new(&segment).get(None, b"counter").unwrap().unwrap_or_default() as u64;
     let (begun, acknowledged) = (books.begun.load(Ordering::SeqCst), books.acknowledged.load(Ordering::SeqCst));
     assert!((acknowledged..=begun).contains(&counted), "{acknowledged} acknowledged, {counted} counted, {begun} begun");
+    eprintln!("{books:?}");
     assert!(books.deaths.load(Ordering::Relaxed) > 50, "{} deaths only", books.deaths.load(Ordering::Relaxed));
 }
