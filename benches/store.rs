@@ -18,7 +18,7 @@ const ROWS: u64 = 100_000;
 
 fn store() -> Store {
     let options = SegmentOptions::new().memory(256 << 20).max_keys(2 * ROWS);
-    Store::open(Segment::create(options).expect("256 MiB of memory"))
+    Store::open(Segment::create(options).expect("256 MiB of memory")).expect("a process that may write")
 }
 
 /// A key of 16 bytes, made without the cost of formatting a number.

@@ -7,7 +7,7 @@
 //! use store_master::{Column, Segment, SegmentOptions, Store, Value, row};
 //!
 //! let segment = Segment::create(SegmentOptions::new().memory(64 << 20))?;
-//! let store = Store::open(segment);
+//! let store = Store::open(segment)?;
 //! let users = store.make("users", 128, &[Column::string("name", 64), Column::int("score")])?;
 //! users.set("user_1", &row! { name: "alice", score: 100 })?;
 //! assert_eq!(users.incr("user_1", "score", 1)?, 101);

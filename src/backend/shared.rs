@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    shm::{Counted, Counters, Keys, Refusal, Segment, StatCells, Tables},
+    shm::{Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
     store::{
         Backend, Error, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec,
     },
@@ -64,15 +64,23 @@ impl SharedStore {
 impl Store {
     /// A store on a segment. Operations wait for what others hold, for as long as it takes: a killed holder is recovered at
     /// once, a stopped one is waited for.
-    #[must_use]
-    pub fn open(segment: Segment) -> Self {
-        Self::on(Arc::new(SharedStore::open(segment, None)))
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::Unsupported`] where this process may not do what writers have to.
+    pub fn open(segment: Segment) -> Result<Self, SegmentError> {
+        segment.admit_process()?;
+        Ok(Self::on(Arc::new(SharedStore::open(segment, None))))
     }
 
     /// As [`Store::open`], but operations answer [`Error::Busy`] when they have waited for `patience`, and have changed nothing then.
-    #[must_use]
-    pub fn open_timeout(segment: Segment, patience: Duration) -> Self {
-        Self::on(Arc::new(SharedStore::open(segment, Some(patience))))
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open_timeout(segment: Segment, patience: Duration) -> Result<Self, SegmentError> {
+        segment.admit_process()?;
+        Ok(Self::on(Arc::new(SharedStore::open(segment, Some(patience)))))
     }
 }
 

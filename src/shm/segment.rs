@@ -104,9 +104,7 @@ impl Segment {
             None => Self::anonymous(geometry)?,
             Some(name) => Self::named(name, geometry, &options)?,
         };
-        if membarrier::register().and_then(|()| membarrier::global()).is_err() {
-            return Err(SegmentError::Unsupported("has no memory barrier for all processes (membarrier)"));
-        }
+        segment.admit_process()?;
         if threads::kernel_marks(&segment) != Ok(true) {
             return Err(SegmentError::Unsupported("does not mark the locks of the dead (robust futexes)"));
         }
@@ -114,6 +112,16 @@ impl Segment {
         let recovered = recovery::recover_all(&segment);
         segment.header().recoveries.fetch_sub(u64::from(recovered > 0), Ordering::Relaxed);
         Ok(segment)
+    }
+
+    /// Registers this process for the barrier of the gate's closers, without which its writers could not be waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::Unsupported`] where the kernel, or what confines the process, refuses it.
+    pub fn admit_process(&self) -> Result<(), SegmentError> {
+        let admitted = membarrier::register().and_then(|()| membarrier::global());
+        admitted.map_err(|_| SegmentError::Unsupported("has no memory barrier for all processes (membarrier)"))
     }
 
     /// Attaches to a named segment that somebody else made.

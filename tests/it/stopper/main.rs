@@ -11,7 +11,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 const LARGE: usize = 100_000;
 
 fn run(segment: &str, operation: &str) -> Outcome {
-    let store = Store::open(Segment::attach(segment)?);
+    let store = Store::open(Segment::attach(segment)?)?;
     match operation {
         "row-insert" | "row-update" => write_row(&store, "new"),
         "row-incr" => store.table("t")?.incr("row", "a", 1).map(drop).map_err(Into::into),
