@@ -80,13 +80,21 @@ pub(crate) struct Ledger {
 const LEDGER_ENTRIES: usize = (MAX_CONTENTS - 8) / size_of::<BlockEntry>();
 
 impl Ledger {
-    /// Takes a block for a ledger and lists it as new; `None` if there is no room.
-    pub(crate) fn take(writer: &Writer<'_>) -> Option<Self> {
-        let block = take(writer, MAX_CONTENTS)?;
-        writer.segment().mem().word(contents_at(block)).store(0, Ordering::Relaxed);
+    /// Takes a block for a ledger of new blocks, which go with it if the operation is not committed; `None` if there is
+    /// no room.
+    pub(crate) fn of_new(writer: &Writer<'_>) -> Option<Self> {
+        let ledger = Self::of_old(writer)?;
         let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
         // Release: the ledger is empty before recovery would look into it.
         writer.slot().journal.new[listed].tree.store(LEDGER, Ordering::Release);
+        Some(ledger)
+    }
+
+    /// Takes a block for a ledger of old blocks. It is itself new, and goes if the operation is not committed; what it
+    /// lists is in use then, and stays.
+    pub(crate) fn of_old(writer: &Writer<'_>) -> Option<Self> {
+        let block = take(writer, MAX_CONTENTS)?;
+        writer.segment().mem().word(contents_at(block)).store(0, Ordering::Relaxed);
         Some(Self { block })
     }
 
@@ -316,7 +324,7 @@ pub(crate) fn give_back_new(segment: &Segment, slot: &Slot, number: u32) {
 fn free_entry(segment: &Segment, slot: &Slot, entry: &BlockEntry, owner: Option<u32>) {
     let block = BlockRef(entry.block.load(Ordering::Relaxed));
     match entry.tree.load(Ordering::Acquire) {
-        LEDGER if is_used(segment, block) => {
+        LEDGER if is_used(segment, block) && contents(segment, block, MAX_CONTENTS).is_some() => {
             let listed = segment.mem().word(contents_at(block)).load(Ordering::Acquire) as usize;
             for index in 0..listed.min(LEDGER_ENTRIES) {
                 let entry = ledger_entry(segment, block, index);
@@ -370,13 +378,18 @@ fn free_block(segment: &Segment, slot: &Slot, block: BlockRef, owner: Option<u32
 
 fn set_hint(segment: &Segment, at: u64) {
     let page = ((at - segment.geometry().arena_at) / PAGE_BYTES) as u32;
+    if u64::from(page) >= segment.geometry().arena_pages {
+        return;
+    }
     let desc = segment.page(page);
     let state = desc.state.load(Ordering::Acquire);
     let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
         return;
     };
     let (start, count) = blocks(bytes);
-    let number = (at - segment.page_at(page) - start) / bytes;
+    let Some(number) = (at - segment.page_at(page)).checked_sub(start).map(|offset| offset / bytes) else {
+        return;
+    };
     if number < u64::from(count) {
         hints(segment, page, count)[number as usize / 64].fetch_or(1 << (number % 64), Ordering::AcqRel);
         if desc.hint.load(Ordering::SeqCst) == 0 {

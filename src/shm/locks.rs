@@ -231,7 +231,8 @@ impl<'a> Writer<'a> {
         if journal::is_committed(self.slot) {
             journal::redo(self.segment, self.slot);
         }
-        if self.slot.journal.new_len.load(Ordering::Relaxed) != 0 {
+        let journal = &self.slot.journal;
+        if journal.new_len.load(Ordering::Relaxed) | journal.old_len.load(Ordering::Relaxed) != 0 {
             heap::give_back_new(self.segment, self.slot, self.number);
         }
     }

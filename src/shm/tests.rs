@@ -264,3 +264,23 @@ fn a_row_that_never_comes_to_rest_is_given_up() {
     assert_eq!(read, Err(Refusal::Busy));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+/// A batch behind the gate lists the blocks that it replaces in a ledger, and the ledger stood among its new blocks with all that
+/// it listed: when the batch was not committed, for want of memory or by a death, the values that it was to replace were freed.
+#[test]
+fn a_large_batch_in_vain_frees_nothing_that_was_there() {
+    let segment = segment(4096);
+    let keys = Keys::new(&segment);
+    set(&keys, b"victim", &[b'v'; 200]);
+    let names: Vec<String> = (0..66).map(|i| format!("new {i}")).collect();
+    let mut pairs: Vec<(&[u8], &[u8])> = vec![(b"victim", &[b'w'; 200])];
+    pairs.extend(names.iter().map(|name| (name.as_bytes(), &[b'n'; 20][..])));
+    let huge = vec![b'h'; 40 << 20];
+    pairs.push((b"huge", &huge));
+    assert_eq!(keys.set_many(None, NOW, 0, &pairs, false), Err(Refusal::OutOfMemory));
+    assert_eq!(used_blocks(&segment), 1);
+    (0..40_u8).for_each(|i| set(&keys, &[b'o', i], &[b'o'; 200]));
+    let mut value = Vec::new();
+    keys.read(None, NOW, 0, b"victim", Some(&mut value)).unwrap();
+    assert_eq!(value, [b'v'; 200]);
+}

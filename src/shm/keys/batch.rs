@@ -182,7 +182,11 @@ impl Keys {
         for (key, pair) in keys.iter().zip(pairs) {
             let seen = see(key);
             // What a ledger of new blocks lists stays in use after the commit; only the list itself goes.
-            let new = ledger_with_room(writer, &mut new, |ledger| heap::list_old(slot, ledger.block(), false))?;
+            let new = ledger_with_room(writer, &mut new, || {
+                let ledger = Ledger::of_new(writer)?;
+                heap::list_old(slot, ledger.block(), false);
+                Some(ledger)
+            })?;
             let listed = slot.journal.new_len.load(Ordering::Relaxed);
             let encoded = self.encode(writer, *key, pair.1, 0, seen.as_ref());
             while slot.journal.new_len.load(Ordering::Relaxed) > listed {
@@ -192,7 +196,11 @@ impl Keys {
             match seen {
                 Some(seen) => {
                     self.list_update(writer, &mut intent, *key, &seen, &encoded, &mut tally);
-                    let ledger = ledger_with_room(writer, &mut old, |ledger| heap::list_old_ledger(slot, ledger))?;
+                    let ledger = ledger_with_room(writer, &mut old, || {
+                        let ledger = Ledger::of_old(writer)?;
+                        heap::list_old_ledger(slot, &ledger);
+                        Some(ledger)
+                    })?;
                     if let Some((block, tree)) = replaced_block(&seen, &encoded) {
                         ledger.list(&self.segment, block, tree);
                     }
@@ -290,16 +298,14 @@ impl Keys {
     }
 }
 
-/// The ledger, or the next one once it is full; `taken` is told of each one.
+/// The ledger, or the next one once it is full.
 fn ledger_with_room<'l>(
     writer: &Writer<'_>,
     ledger: &'l mut Option<Ledger>,
-    taken: impl FnOnce(&Ledger),
+    take: impl FnOnce() -> Option<Ledger>,
 ) -> Result<&'l Ledger, Refusal> {
     if ledger.as_ref().is_none_or(|ledger| !ledger.has_room(writer.segment())) {
-        let next = Ledger::take(writer).ok_or(Refusal::OutOfMemory)?;
-        taken(&next);
-        *ledger = Some(next);
+        *ledger = Some(take().ok_or(Refusal::OutOfMemory)?);
     }
     ledger.as_ref().ok_or(Refusal::OutOfMemory)
 }
