@@ -18,7 +18,7 @@ use shm_layout::{
 use super::{
     crash::point,
     gate,
-    locks::{Attempt, Writer},
+    locks::Writer,
     rows::rests_at,
     segment::{Refusal, Segment},
     space::{Found, Key, Space},
@@ -60,14 +60,14 @@ pub(super) fn lock_all(
 }
 
 /// Reads all keys without a lock: `read` is told of each, which one it is and where it was found, and says whether what it read
-/// may be sound. True if all of it was so at one instant; otherwise what was read is nothing to go by.
+/// may be sound. True if all of it was so at one instant; otherwise what was read is nothing to go by. Waits for nothing.
 pub(super) fn read_unlocked(
     segment: &Segment,
     space: &Space,
     keys: &[Key<'_>],
     mut read: impl FnMut(usize, Option<Found>) -> bool,
 ) -> bool {
-    let Ok(gate) = gate::sequence(segment, &mut Attempt::default()) else {
+    let Some(gate) = gate::sequence_if_open(segment) else {
         return false;
     };
     let mut witnesses = Vec::with_capacity(keys.len());

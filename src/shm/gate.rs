@@ -142,13 +142,19 @@ pub(crate) fn wait(segment: &Segment, attempt: &mut Attempt) -> Result<(), Refus
 #[inline]
 pub(crate) fn sequence(segment: &Segment, attempt: &mut Attempt) -> Result<u64, Refusal> {
     loop {
-        // Acquire: what was done behind the gate before it opened is seen.
-        let sequence = segment.header().gate_sequence.load(Ordering::Acquire);
-        if sequence.is_multiple_of(2) {
+        if let Some(sequence) = sequence_if_open(segment) {
             return Ok(sequence);
         }
         wait(segment, attempt)?;
     }
+}
+
+/// The gate's sequence if it is even.
+#[inline]
+pub(crate) fn sequence_if_open(segment: &Segment) -> Option<u64> {
+    // Acquire: what was done behind the gate before it opened is seen.
+    let sequence = segment.header().gate_sequence.load(Ordering::Acquire);
+    sequence.is_multiple_of(2).then_some(sequence)
 }
 
 /// Whether the gate has stayed open since its sequence was read. The caller has an acquire fence before it.

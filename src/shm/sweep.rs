@@ -2,7 +2,10 @@
 //!
 //! Where the next share starts is one shared number that everybody adds to; a worker that stops keeps nobody from going on.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use shm_layout::directory::{ENTRIES, state};
 
@@ -15,20 +18,23 @@ const BUDGET: Duration = Duration::from_millis(1);
 /// A share in which this many had expired is followed by another at once.
 const MUCH: usize = 16;
 
-/// Frees a share of what has expired; how many rows and keys.
+/// Frees a share of what has expired; how many rows and keys. Ends early at a gate that is closing: the sweep is nothing to wait for.
 pub(crate) fn sweep(segment: &Segment, now_ms: u64) -> usize {
     let start = Instant::now();
+    let is_open = || segment.header().gate_closed.load(Ordering::Acquire) == 0;
+    let live = |&index: &usize| segment.entry(index).state.load(Ordering::Acquire) == state::LIVE;
     let mut freed = 0;
-    loop {
+    while is_open() {
         let mut found = Keys::sweep(segment, SHARE, now_ms);
-        let live =
-            |&index: &usize| segment.entry(index).state.load(std::sync::atomic::Ordering::Acquire) == state::LIVE;
-        found += (0..ENTRIES).filter(live).map(|index| Tables::sweep(segment, index, SHARE, now_ms)).sum::<usize>();
+        for index in (0..ENTRIES).filter(live).take_while(|_| is_open()) {
+            found += Tables::sweep(segment, index, SHARE, now_ms);
+        }
         freed += found;
         if found < MUCH || start.elapsed() > BUDGET {
-            return freed;
+            break;
         }
     }
+    freed
 }
 
 impl Segment {

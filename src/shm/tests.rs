@@ -284,3 +284,35 @@ fn a_large_batch_in_vain_frees_nothing_that_was_there() {
     keys.read(None, NOW, 0, b"victim", Some(&mut value)).unwrap();
     assert_eq!(value, [b'v'; 200]);
 }
+
+/// While the gate was closed, a read of several keys waited for it once for each of its many tries, and the sweep once for each
+/// table: a worker stood still for as long. Each waits for the length of one attempt now, and a few are allowed for here.
+#[test]
+fn a_closed_gate_holds_a_worker_up_for_a_moment_only() {
+    let segment = segment(512);
+    let (keys, rows) = (Keys::new(&segment), table(&segment, 16, 2));
+    set(&keys, b"a", b"1");
+    write(&rows, b"a", 1);
+    let patience = Some(Duration::from_millis(2));
+    let gate = super::gate::Gate::close(&segment).unwrap();
+    let longest = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let timed = |body: &dyn Fn()| {
+                let start = Instant::now();
+                body();
+                start.elapsed()
+            };
+            let several: [&[u8]; 2] = [b"a", b"b"];
+            let waits: [&dyn Fn(); 4] = [
+                &|| assert_eq!(keys.read_many(patience, NOW, 0, &several), Err(Refusal::Busy)),
+                &|| assert_eq!(rows.read_many(patience, NOW, &several, &mut |_, _| {}), Err(Refusal::Busy)),
+                &|| assert_eq!(rows.scan(patience, NOW, 0, 10, &mut |_, _| {}), Err(Refusal::Busy)),
+                &|| assert_eq!(segment.sweep(NOW), 0),
+            ];
+            waits.into_iter().map(timed).max()
+        });
+        others.join().unwrap()
+    });
+    drop(gate);
+    assert!(longest.unwrap() < Duration::from_secs(1));
+}

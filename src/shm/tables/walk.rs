@@ -16,7 +16,7 @@ use shm_layout::{
 use super::{
     super::{
         directory, gate, journal,
-        locks::{Attempt, Writer, patiently},
+        locks::{Writer, patiently},
         rows::{self, is_past},
         segment::{Refusal, Segment},
     },
@@ -70,8 +70,9 @@ impl Tables {
         key: &mut Vec<u8>,
     ) -> Result<bool, Refusal> {
         for _ in 0..OPTIMISM {
-            let mut attempt = Attempt::default();
-            let gate = gate::sequence(&self.segment, &mut attempt)?;
+            let Some(gate) = gate::sequence_if_open(&self.segment) else {
+                break;
+            };
             self.check_current()?;
             let Some(header) = self.space.header(&self.segment, row) else {
                 return Ok(false);

@@ -391,6 +391,14 @@ deaths! {
         pairs.push((b"tree", b"n"));
         Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
     };
+    key_batch_of_own_values: some_keys, |segment| {
+        // The values that it replaces were written by the same slot.
+        set(&Keys::new(segment), b"block", &[b'b'; 300]);
+        let names: Vec<String> = (0..65).map(|i| format!("new {i}")).collect();
+        let mut pairs: Vec<(&[u8], &[u8])> = vec![(b"block", &[b'c'; 300])];
+        pairs.extend(names.iter().map(|name| (name.as_bytes(), &b"value"[..])));
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+    };
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
     counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
     counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },
