@@ -1,0 +1,167 @@
+//! What is run: every operation on each of its states, in several processes at once.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    process::ExitCode,
+};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sys::wait::{WaitStatus, waitpid},
+    unistd::{Pid, pipe},
+};
+use store_master::sys::process::{Forked, fork};
+
+use super::{
+    child::{self, Mailbox},
+    kills,
+    operations::{OPERATIONS, Operation},
+    options::Options,
+    report::Report,
+    states::State,
+    survivor::Meets,
+};
+
+/// An operation on a state.
+pub(super) struct Case {
+    pub(super) operation: &'static Operation,
+    pub(super) state: &'static State,
+}
+
+impl Case {
+    pub(super) fn name(&self) -> String {
+        format!("{}:{}", self.operation.name, self.state.name)
+    }
+
+    fn all() -> Vec<Self> {
+        let states =
+            |operation: &'static Operation| operation.states.iter().map(move |state| Self { operation, state });
+        OPERATIONS.iter().flat_map(states).collect()
+    }
+}
+
+/// How many of the points are run.
+pub(super) struct Effort {
+    points: usize,
+    images: usize,
+    in_recovery: usize,
+    /// Whether two survivors meet each death.
+    both: bool,
+    only: Option<String>,
+}
+
+impl Effort {
+    fn new(options: &Options) -> Self {
+        let only = options.point.clone();
+        match options.full {
+            true => Self { points: 6000, images: 150, in_recovery: 400, both: true, only },
+            false => Self { points: 14, images: 2, in_recovery: 6, both: false, only },
+        }
+    }
+
+    /// A choice of the points, spread over all of them.
+    pub(super) fn choose(&self, points: Vec<usize>) -> Vec<usize> {
+        match self.only.as_ref().and_then(|only| only.split('/').next()).and_then(|only| only.parse::<usize>().ok()) {
+            Some(only) => points.into_iter().filter(|&point| point == only).collect(),
+            None => spread(points, self.points),
+        }
+    }
+
+    /// A choice of the segments that kills left.
+    pub(super) fn choose_images<T>(&self, images: Vec<T>) -> Vec<T> {
+        spread(images, self.images)
+    }
+
+    /// A choice of the points of a recovery.
+    pub(super) fn choose_in_recovery(&self, points: Vec<usize>) -> Vec<usize> {
+        match self.only.as_ref().map(|only| only.split('/').nth(1).and_then(|only| only.parse().ok())) {
+            Some(only) => points.into_iter().filter(|&point| Some(point) == only).collect(),
+            None => spread(points, self.in_recovery),
+        }
+    }
+
+    /// Who meets death number `number` of a case.
+    pub(super) fn meets(&self, number: usize) -> Vec<Meets> {
+        if self.both || self.only.is_some() {
+            let first = if number.is_multiple_of(2) { Meets::Recovering } else { Meets::Reading };
+            return vec![first, Meets::Repeating];
+        }
+        vec![Meets::ALL[number % Meets::ALL.len()]]
+    }
+}
+
+/// At most `count` of the items, first and last among them.
+fn spread<T>(items: Vec<T>, count: usize) -> Vec<T> {
+    let len = items.len();
+    if len <= count {
+        return items;
+    }
+    let mut chosen = (0..count).map(|i| i * (len - 1) / (count - 1).max(1)).peekable();
+    let is_chosen = move |(i, item): (usize, T)| chosen.next_if_eq(&i).map(|_| item);
+    items.into_iter().enumerate().filter_map(is_chosen).collect()
+}
+
+/// Runs all cases that are asked for; prints what became of them.
+pub(super) fn run_all(options: &Options) -> ExitCode {
+    let wanted =
+        |name: &str| options.only.as_ref().is_none_or(|only| name == only || name.starts_with(&format!("{only}:")));
+    let cases: Vec<Case> = Case::all().into_iter().filter(|case| wanted(&case.name())).collect();
+    let (index, count) = options.shard;
+    let cases: Vec<Case> = cases.into_iter().skip(index).step_by(count).collect();
+    let mut report = Report::default();
+    let workers = start_workers(&cases, options);
+    for (pid, mailbox) in workers {
+        let ended = waitpid(pid, None).expect("the worker is there");
+        report.merge(&mailbox.take());
+        if !matches!(ended, WaitStatus::Exited(_, 0)) {
+            report.worker_lost(&format!("{ended:?}"));
+        }
+    }
+    report.print(options)
+}
+
+/// Starts processes that share the cases: each takes the next one from a pipe.
+fn start_workers(cases: &[Case], options: &Options) -> Vec<(Pid, Mailbox)> {
+    let (from, to) = pipe().expect("a pipe can be made");
+    let queue: Vec<u8> = (0..cases.len() as u16).flat_map(u16::to_ne_bytes).collect();
+    File::from(to).write_all(&queue).expect("the queue fits into a pipe");
+    let start = |number: usize| {
+        let mailbox = Mailbox::new();
+        match fork().expect("a process can be forked") {
+            Forked::Parent(pid) => (Pid::from_raw(pid.as_raw()), mailbox),
+            Forked::Child => {
+                store_master::sys::process::end_with_parent().expect("a signal can be asked for");
+                work(cases, options, number, from.try_clone().expect("a pipe can be shared"), &mailbox);
+                std::process::exit(0)
+            }
+        }
+    };
+    (0..options.jobs.min(cases.len())).map(start).collect()
+}
+
+fn work(cases: &[Case], options: &Options, number: usize, queue: OwnedFd, mailbox: &Mailbox) {
+    child::catch_panics();
+    stay_on_one_processor(number);
+    // The keys of hash maps are drawn once for each thread: before the first fork, so that all children have the same.
+    drop(std::collections::hash_map::RandomState::new());
+    let mut report = Report::default();
+    let effort = Effort::new(options);
+    let mut queue = File::from(queue);
+    let mut next = [0; 2];
+    while queue.read_exact(&mut next).is_ok() {
+        let case = &cases[usize::from(u16::from_ne_bytes(next))];
+        kills::run(case, &effort, &mut report);
+        mailbox.put(&report.lines());
+    }
+}
+
+/// A stop under `ptrace` takes a third of the time if both sides are on one processor.
+fn stay_on_one_processor(number: usize) {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the processors can be asked for");
+    let processors: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect();
+    let mut one = CpuSet::new();
+    one.set(processors[number % processors.len()]).expect("the processor exists");
+    sched_setaffinity(Pid::from_raw(0), &one).expect("it was allowed");
+}
