@@ -43,6 +43,9 @@ fn kill_operation(
     };
     let trace = Trace::record(ground, &mut begin);
     report.recorded(case, Kind::Operation, trace.len());
+    if std::env::var_os("CRASH_TRACE").is_some() {
+        trace.print(ground);
+    }
     let mut expected = trace.expected();
     let mut left = BTreeMap::new();
     for (number, point) in effort.choose(trace.points()).into_iter().enumerate() {

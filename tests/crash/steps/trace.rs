@@ -1,19 +1,20 @@
 //! What a child does from its first instruction to its last: which instructions change the segment, and which are system calls.
 //!
-//! The first run finds the pages that are written to at all, by the kernel's own marks (soft-dirty). The second is stepped, and after
-//! each step these pages are compared, so that no change goes unseen, not even one that the next instruction takes back.
+//! The first run finds the pages that are written to at all: they are write-protected until the child writes to them. The second is
+//! stepped, and after each step these pages are compared, so that no change goes unseen, not even one that the next
+//! instruction takes back.
 //!
 //! Later runs do the same again, because all children are forked from one process in one state. So a place in the run is an
 //! instruction's address and the number of times that the child has come there, which a debug register finds at full speed. That
 //! the child really is there is seen by the segment's bytes; if it is not (a clock moved on), it is stepped there all the way.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::FileExt};
+use std::{collections::BTreeMap, fs};
 
 use nix::unistd::Pid;
 
 use super::{
     ground::{Ground, PAGE, word},
-    tracer::{Stop, Traced},
+    tracer::{SYSCALL, Stop, Traced},
 };
 
 /// Longest run that is stepped.
@@ -22,8 +23,6 @@ const LONGEST: usize = 3_000_000;
 const DETOUR: usize = 200;
 /// An operation of fewer instructions than this is killed at every one.
 const SHORT: usize = 500;
-/// `syscall`, as the two lowest bytes of an instruction.
-const SYSCALL: u64 = 0x050f;
 
 /// Where the child is before a step.
 struct Place {
@@ -114,6 +113,21 @@ impl Trace {
         trace.pages.sort_unstable();
         trace.pages.dedup();
         if missed.is_empty() { Ok(trace) } else { Err(missed) }
+    }
+
+    /// Debug.
+    pub(super) fn print(&self, ground: &Ground) {
+        for change in &self.changes {
+            println!(
+                "{} {:#x} ({}): {:#x} -> {:#x}",
+                change.step,
+                change.at,
+                place_name(ground, change.at as usize),
+                change.was,
+                change.is
+            );
+        }
+        println!("calls {:?} len {}", self.calls, self.len());
     }
 
     /// Steps of the whole run.
@@ -219,32 +233,51 @@ fn note_changes(ground: &Ground, page: usize, now: &mut [u8], step: u32, changes
 /// The pages of the segment that a run writes to.
 fn pages_written<R>(ground: &mut Ground, begin: &mut impl FnMut(&mut Ground) -> (R, Traced)) -> Vec<usize> {
     let (others, mut child) = begin(ground);
-    fs::write(format!("/proc/{}/clear_refs", child.pid()), "4").expect("a child's marks can be cleared");
-    let pages = match child.run() {
-        // One that ends leaves no marks behind: all pages then, which is slow.
-        Stop::Dead => (0..ground.pages()).collect(),
-        _ => marked_pages(child.pid(), ground.pages()),
-    };
+    let len = (ground.pages() * PAGE) as u64;
+    let starts = mappings(child.pid());
+    starts.iter().for_each(|&start| child.protect(start, len, false));
+    let mut pages = Vec::new();
+    while let Stop::Fault(address) = child.run() {
+        let start = starts.iter().find(|&&start| (start..start + len).contains(&address));
+        let start = *start.expect("only the segment is protected");
+        let page = (address - start) / PAGE as u64;
+        child.protect(start + page * PAGE as u64, PAGE as u64, true);
+        pages.push(page as usize);
+    }
     drop(others);
+    pages.sort_unstable();
     pages
 }
 
-/// The pages of the segment, in whatever mapping of it, that the kernel has marked as written to by this process.
-fn marked_pages(pid: Pid, count: usize) -> Vec<usize> {
-    const SOFT_DIRTY: u64 = 1 << 55;
+/// Where the segment is mapped in a process, by the store and by the harness.
+fn mappings(pid: Pid) -> Vec<u64> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a child's mappings can be read");
-    let pagemap = fs::File::open(format!("/proc/{pid}/pagemap")).expect("a child's pages can be looked at");
-    let starts = maps.lines().filter(|line| line.contains("/crash-steps-")).filter_map(|line| {
-        let (start, _) = line.split_once('-')?;
-        u64::from_str_radix(start, 16).ok()
-    });
-    let mut pages: Vec<usize> = Vec::new();
-    for start in starts {
-        let mut entries = vec![0; 8 * count];
-        pagemap.read_exact_at(&mut entries, start / PAGE as u64 * 8).expect("a child's pages can be looked at");
-        pages.extend((0..count).filter(|page| word(&entries, 8 * page) & SOFT_DIRTY != 0));
+    let of_segment = maps.lines().filter(|line| line.contains("/crash-steps-"));
+    of_segment.filter_map(|line| u64::from_str_radix(line.split_once('-')?.0, 16).ok()).collect()
+}
+
+fn place_name(ground: &Ground, at: usize) -> String {
+    let g = &ground.geometry;
+    let size = size_of::<shm_layout::slot::Slot>();
+    if at < g.slots_at as usize {
+        "header".to_owned()
+    } else if at < g.stats_at as usize {
+        format!("slot {} +{}", (at - g.slots_at as usize) / size + 1, (at - g.slots_at as usize) % size)
+    } else {
+        [
+            ("stats", g.stats_at),
+            ("directory", g.directory_at),
+            ("counters", g.counters_at),
+            ("key groups", g.key_groups_at),
+            ("bitmap", g.key_bitmap_at),
+            ("key pages", g.key_pages_at),
+            ("pages", g.pages_at),
+            ("arena", g.arena_at),
+        ]
+        .iter()
+        .filter(|(_, a)| *a as usize <= at)
+        .last()
+        .map(|(n, a)| format!("{n} +{}", at - *a as usize))
+        .unwrap()
     }
-    pages.sort_unstable();
-    pages.dedup();
-    pages
 }

@@ -1,4 +1,5 @@
-//! A child under `ptrace`: stepped, run to an instruction, killed.
+//! A child under `ptrace`: stepped, run to an instruction, made to do a system call, killed.
+#![allow(unsafe_code)]
 
 use nix::{
     sys::{
@@ -13,6 +14,9 @@ use super::child;
 
 /// Seconds after which a traced child counts as one that hangs: it is slowed down much.
 const HANG_SECONDS: u32 = 60;
+/// `syscall`, as the two lowest bytes of an instruction.
+pub(super) const SYSCALL: u64 = 0x050f;
+const SYSCALL_BYTES: u64 = 2;
 const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
 const RIP: usize = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
 
@@ -23,6 +27,8 @@ pub(super) enum Stop {
     Trap,
     /// It has done what it was to do.
     Done,
+    /// It wrote to this address, where it may not.
+    Fault(u64),
     /// It died, or it hangs.
     Dead,
 }
@@ -31,6 +37,8 @@ pub(super) enum Stop {
 pub(super) struct Traced {
     pid: Pid,
     alive: bool,
+    /// The address of a `syscall` instruction: the child stands behind one when it gets here.
+    syscall_at: u64,
 }
 
 impl Traced {
@@ -44,8 +52,10 @@ impl Traced {
             body();
             raise(Signal::SIGSTOP).expect("a process may stop itself");
         });
-        let mut traced = Self { pid, alive: true };
+        let mut traced = Self { pid, alive: true, syscall_at: 0 };
         assert_eq!(traced.wait(), Stop::Done, "the child gets ready: {}", child::panic_message());
+        traced.syscall_at = traced.rip() - SYSCALL_BYTES;
+        assert_eq!(traced.instruction(traced.syscall_at) & 0xffff, SYSCALL, "a process stops itself by a system call");
         traced
     }
 
@@ -53,12 +63,36 @@ impl Traced {
         match waitpid(self.pid, None).expect("the child is there") {
             WaitStatus::Stopped(_, Signal::SIGTRAP) => Stop::Trap,
             WaitStatus::Stopped(_, Signal::SIGSTOP) => Stop::Done,
+            WaitStatus::Stopped(_, Signal::SIGSEGV) => Stop::Fault(self.fault_address()),
             WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
                 self.alive = false;
                 Stop::Dead
             }
             _ => Stop::Dead,
         }
+    }
+
+    fn fault_address(&self) -> u64 {
+        let info = ptrace::getsiginfo(self.pid).expect("the child stands at a signal");
+        // SAFETY: the signal is SIGSEGV, of which the address is a part.
+        unsafe { info.si_addr() as u64 }
+    }
+
+    /// Has the child change the protection of its memory.
+    pub(super) fn protect(&mut self, start: u64, len: u64, writable: bool) {
+        let registers = ptrace::getregs(self.pid).expect("the child stands still");
+        let mut call = registers;
+        call.rip = self.syscall_at;
+        call.rax = libc::SYS_mprotect as u64;
+        (call.rdi, call.rsi) = (start, len);
+        call.rdx = (libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 }) as u64;
+        // Not a system call that is to be started over.
+        call.orig_rax = u64::MAX;
+        ptrace::setregs(self.pid, call).expect("the child stands still");
+        assert_eq!(self.step(), Stop::Trap, "a system call is one step");
+        let result = ptrace::getregs(self.pid).expect("the child stands still").rax;
+        assert_eq!(result, 0, "the child may protect its own memory");
+        ptrace::setregs(self.pid, registers).expect("the child stands still");
     }
 
     pub(super) fn pid(&self) -> Pid {
