@@ -133,7 +133,7 @@ impl Units {
     }
 
     /// The pages that the run touches, with the bits of each that belong to it.
-    fn pages(self) -> impl Iterator<Item = (u32, u64)> {
+    pub(crate) fn pages(self) -> impl Iterator<Item = (u32, u64)> {
         let end = self.first + self.count;
         let pages = self.first / PAGE_UNITS..end.div_ceil(PAGE_UNITS);
         pages.map(move |page| {

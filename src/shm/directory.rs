@@ -76,7 +76,7 @@ pub(crate) fn space(segment: &Segment, index: usize) -> Option<Space> {
 }
 
 /// Shape and place of a table; `None` if they are not those of a table in the arena.
-fn place_of(segment: &Segment, entry: &Entry) -> Option<(Shape, u64)> {
+pub(crate) fn place_of(segment: &Segment, entry: &Entry) -> Option<(Shape, u64)> {
     let shape = shape_of(entry);
     let at = entry.region_at.load(Ordering::Relaxed);
     let body = [shape.key_bytes, shape.fixed_bytes, shape.string_bytes].map(u64::from).iter().sum::<u64>();

@@ -142,6 +142,11 @@ impl Space {
     }
 }
 
+/// The tag of a place; 0: none.
+pub(crate) fn tag_at(group: &Group, place: usize) -> u8 {
+    (group.tags[place / 8].load(Ordering::Acquire) >> (place % 8 * 8)) as u8
+}
+
 fn set_tag(group: &Group, place: usize, tag: u8) {
     const { assert!(PLACES == 16) };
     let word: &AtomicU64 = &group.tags[place / 8];
