@@ -1,11 +1,16 @@
 //! What a survivor finds: the old state or the new one, everything sound, and a store that works.
 
+use std::time::Duration;
+
 use super::{
     child,
     contents::{self, Look},
     ground::{Context, Ground, Image},
     operations::Operation,
 };
+
+/// How long a check waits for the gate, when nobody else is there.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A state that may be found after a death, and what becomes of it when the operation is carried out once more.
 pub(super) struct Legal {
@@ -115,7 +120,13 @@ fn read(context: &Context, look: Look) -> String {
 /// The contents, once nothing is left to be recovered; an error if the segment is not sound then.
 pub(super) fn settled(context: &Context) -> Result<String, String> {
     context.segment.recover();
-    Ok(read(context, Look::Alone))
+    let found = read(context, Look::Alone);
+    let verified = context.segment.verify(Some(PATIENCE), &mut |_, _| {}).map_err(|error| format!("no check: {error:?}"))?;
+    if verified.is_sound() {
+        return Ok(found);
+    }
+    let findings = verified.findings.iter().map(|finding| format!("    {} {}: {}", finding.kind.name(), finding.place, finding.text));
+    Err(format!("not sound:\n{}", findings.collect::<Vec<_>>().join("\n")))
 }
 
 fn illegal(what: &str, seen: &str, outcome: &str, legal: &[Legal]) -> String {
