@@ -42,30 +42,72 @@ impl Case {
     }
 }
 
+/// The one point that is run.
+enum Only {
+    /// After this many steps, alone; in recovery from there, after that many.
+    Alone(usize, Option<usize>),
+    /// Beside this rival.
+    Beside(String, usize),
+}
+
+impl Only {
+    fn parse(text: &str) -> Option<Self> {
+        let (first, second) = text.split_once('/').map_or((text, None), |(first, second)| (first, Some(second)));
+        let second = second.map(str::parse).transpose().ok()?;
+        match first.parse() {
+            Ok(point) => Some(Self::Alone(point, second)),
+            Err(_) => Some(Self::Beside(first.to_owned(), second?)),
+        }
+    }
+}
+
 /// How many of the points are run.
 pub(super) struct Effort {
     points: usize,
     images: usize,
     in_recovery: usize,
+    beside: usize,
     /// Whether two survivors meet each death.
     both: bool,
-    only: Option<String>,
+    only: Option<Only>,
 }
 
 impl Effort {
     fn new(options: &Options) -> Self {
-        let only = options.point.clone();
+        let only = options.point.as_deref().and_then(Only::parse);
         match options.full {
-            true => Self { points: 6000, images: 150, in_recovery: 400, both: true, only },
-            false => Self { points: 14, images: 2, in_recovery: 6, both: false, only },
+            true => Self { points: 6000, images: 150, in_recovery: 400, beside: 40, both: true, only },
+            false => Self { points: 14, images: 1, in_recovery: 6, beside: 2, both: false, only },
+        }
+    }
+
+    /// Whether the operation is killed without a rival.
+    pub(super) fn wants_alone(&self) -> bool {
+        !matches!(self.only, Some(Only::Beside(..)))
+    }
+
+    /// Whether the operation is killed beside this rival.
+    pub(super) fn wants_rival(&self, name: &str) -> bool {
+        match &self.only {
+            None => true,
+            Some(Only::Alone(..)) => false,
+            Some(Only::Beside(rival, _)) => rival == name,
         }
     }
 
     /// A choice of the points, spread over all of them.
     pub(super) fn choose(&self, points: Vec<usize>) -> Vec<usize> {
-        match self.only.as_ref().and_then(|only| only.split('/').next()).and_then(|only| only.parse::<usize>().ok()) {
-            Some(only) => points.into_iter().filter(|&point| point == only).collect(),
-            None => spread(points, self.points),
+        match self.only {
+            Some(Only::Alone(only, _)) => points.into_iter().filter(|&point| point == only).collect(),
+            _ => spread(points, self.points),
+        }
+    }
+
+    /// A choice of the points beside a rival.
+    pub(super) fn choose_beside(&self, points: Vec<usize>) -> Vec<usize> {
+        match self.only {
+            Some(Only::Beside(_, only)) => points.into_iter().filter(|&point| point == only).collect(),
+            _ => spread(points, self.beside),
         }
     }
 
@@ -76,9 +118,9 @@ impl Effort {
 
     /// A choice of the points of a recovery.
     pub(super) fn choose_in_recovery(&self, points: Vec<usize>) -> Vec<usize> {
-        match self.only.as_ref().map(|only| only.split('/').nth(1).and_then(|only| only.parse().ok())) {
-            Some(only) => points.into_iter().filter(|&point| Some(point) == only).collect(),
-            None => spread(points, self.in_recovery),
+        match self.only {
+            Some(Only::Alone(_, only)) => points.into_iter().filter(|&point| Some(point) == only).collect(),
+            _ => spread(points, self.in_recovery),
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) fn snapshots(store: &Store) -> Result<[String; 2], Error> {
     Ok([rows.join("\n"), keys.collect::<Vec<_>>().join("\n")])
 }
 
-fn cells(row: &Row) -> String {
+pub(super) fn cells(row: &Row) -> String {
     let value = |value: ValueRef<'_>| match value {
         ValueRef::Bytes(bytes) => shown(bytes),
         number => format!("{number:?}"),

@@ -150,15 +150,6 @@ impl Ground {
         }
     }
 
-    /// The bytes of a state.
-    pub(super) fn bytes_of(&self, image: &Image) -> Vec<u8> {
-        let mut bytes = self.base.clone();
-        for (&page, wanted) in &image.pages {
-            bytes[page as usize * PAGE..][..PAGE].copy_from_slice(wanted);
-        }
-        bytes
-    }
-
     /// Places in a page of the words that name a thread and a process.
     fn masked_in(&self, page: usize) -> impl Iterator<Item = usize> {
         let (slots_at, size) = (self.geometry.slots_at as usize, size_of::<Slot>());
@@ -167,11 +158,6 @@ impl Ground {
         let (from, to) = (page * PAGE, (page + 1) * PAGE);
         let skipped = from.saturating_sub(first).div_ceil(size);
         (first + skipped * size..to.min(end)).step_by(size).map(move |at| at - from)
-    }
-
-    /// Whether the word at `at` names a thread and a process.
-    pub(super) fn is_masked(&self, at: usize) -> bool {
-        self.masked_in(at / PAGE).any(|place| place == at % PAGE)
     }
 
     /// Whether two states of a page are the same but for the names of threads.

@@ -6,6 +6,7 @@ use super::{
     cases::{Case, Effort},
     ground::{Context, Ground, Image},
     report::{Kind, Report},
+    rivals,
     survivor::{Legal, Meets, legal_states, survive},
     trace::Trace,
     tracer::Traced,
@@ -22,10 +23,13 @@ pub(super) fn run(case: &Case, effort: &Effort, report: &mut Report) {
     let mut ground = Ground::new(case.state);
     let context = ground.context(None);
     let legal = legal_states(&mut ground, &context, case.operation, &Image::default());
-    let left = kill_operation(case, effort, &mut ground, &context, &legal, report);
-    for left in effort.choose_images(left) {
-        kill_recovery(case, effort, &mut ground, &context, &legal, &left, report);
+    if effort.wants_alone() {
+        let left = kill_operation(case, effort, &mut ground, &context, &legal, report);
+        for left in effort.choose_images(left) {
+            kill_recovery(case, effort, &mut ground, &context, &legal, &left, report);
+        }
     }
+    rivals::run(case, effort, &mut ground, report);
 }
 
 fn kill_operation(
@@ -43,9 +47,6 @@ fn kill_operation(
     };
     let trace = Trace::record(ground, &mut begin);
     report.recorded(case, Kind::Operation, trace.len());
-    if std::env::var_os("CRASH_TRACE").is_some() {
-        trace.print(ground);
-    }
     let mut expected = trace.expected();
     let mut left = BTreeMap::new();
     for (number, point) in effort.choose(trace.points()).into_iter().enumerate() {

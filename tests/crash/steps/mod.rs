@@ -18,6 +18,7 @@ mod kills;
 mod operations;
 mod options;
 mod report;
+mod rivals;
 mod states;
 mod survivor;
 mod trace;

@@ -139,16 +139,20 @@ impl Report {
     pub(super) fn print(&self, options: &Options) -> ExitCode {
         print!("{}", self.lines());
         let mut totals = [Tally::default(); 3];
-        println!(
-            "\n{:<34} {:<10} {:>7} {:>7} {:>7} {:>9}",
-            "operation:state", "killed", "points", "old", "new", "otherwise"
-        );
+        let mut operations: BTreeMap<&str, [Tally; 3]> = BTreeMap::new();
         for ((name, kind), tally) in &self.tallies {
+            let operation = name.split(':').next().unwrap_or(name);
+            operations.entry(operation).or_default()[*kind as usize].add(tally.numbers());
             totals[*kind as usize].add(tally.numbers());
-            row(name, *kind, tally);
         }
+        println!("\nKilled: kill points, then how many ended in the old state, in the new one, and otherwise.\n");
+        println!(
+            "{:<20} {:^31} {:^31} {:^31}",
+            "", "the operation", "recovery after it", "the operation beside a rival"
+        );
+        operations.iter().for_each(|(name, tallies)| row(name, tallies));
         println!();
-        Kind::ALL.iter().zip(&totals).for_each(|(&kind, tally)| row("all", kind, tally));
+        row("all", &totals);
         let sum = |number: fn(&Tally) -> usize| totals.iter().map(number).sum::<usize>();
         let (points, otherwise, inexact) = (sum(|t| t.points), sum(|t| t.otherwise), sum(|t| t.inexact));
         println!("{points} kill points, {otherwise} ended otherwise; {inexact} were not met exactly as recorded");
@@ -160,9 +164,10 @@ impl Report {
     }
 }
 
-fn row(name: &str, kind: Kind, tally: &Tally) {
-    let Tally { points, old, new, otherwise, .. } = tally;
-    println!("{name:<34} {:<10} {points:>7} {old:>7} {new:>7} {otherwise:>9}", kind.name());
+fn row(name: &str, tallies: &[Tally; 3]) {
+    let columns = tallies
+        .map(|Tally { points, old, new, otherwise, .. }| format!("{points:>8} {old:>8} {new:>8} {otherwise:>4}"));
+    println!("{name:<20} {}", columns.join(" "));
 }
 
 /// An address as an offset in the program or library that it lies in: what `addr2line` takes.

@@ -113,7 +113,7 @@ fn snapshots(context: &Context) -> [String; 2] {
     contents::snapshots(&context.store).unwrap_or_else(|error| [error.to_string(), String::new()])
 }
 
-fn read(context: &Context, look: Look) -> String {
+pub(super) fn read(context: &Context, look: Look) -> String {
     contents::read(&context.store, look).unwrap_or_else(|error| format!("cannot be read: {error}"))
 }
 
@@ -121,11 +121,15 @@ fn read(context: &Context, look: Look) -> String {
 pub(super) fn settled(context: &Context) -> Result<String, String> {
     context.segment.recover();
     let found = read(context, Look::Alone);
-    let verified = context.segment.verify(Some(PATIENCE), &mut |_, _| {}).map_err(|error| format!("no check: {error:?}"))?;
+    let verified =
+        context.segment.verify(Some(PATIENCE), &mut |_, _| {}).map_err(|error| format!("no check: {error:?}"))?;
     if verified.is_sound() {
         return Ok(found);
     }
-    let findings = verified.findings.iter().map(|finding| format!("    {} {}: {}", finding.kind.name(), finding.place, finding.text));
+    let findings = verified
+        .findings
+        .iter()
+        .map(|finding| format!("    {} {}: {}", finding.kind.name(), finding.place, finding.text));
     Err(format!("not sound:\n{}", findings.collect::<Vec<_>>().join("\n")))
 }
 

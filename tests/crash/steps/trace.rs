@@ -115,21 +115,6 @@ impl Trace {
         if missed.is_empty() { Ok(trace) } else { Err(missed) }
     }
 
-    /// Debug.
-    pub(super) fn print(&self, ground: &Ground) {
-        for change in &self.changes {
-            println!(
-                "{} {:#x} ({}): {:#x} -> {:#x}",
-                change.step,
-                change.at,
-                place_name(ground, change.at as usize),
-                change.was,
-                change.is
-            );
-        }
-        println!("calls {:?} len {}", self.calls, self.len());
-    }
-
     /// Steps of the whole run.
     pub(super) fn len(&self) -> usize {
         self.places.len()
@@ -170,7 +155,7 @@ impl Trace {
     }
 
     /// Brings a fresh child to where `point` steps have been done; false if it stopped or died before.
-    fn run_to(&self, child: &mut Traced, point: usize) -> bool {
+    pub(super) fn run_to(&self, child: &mut Traced, point: usize) -> bool {
         let near = self.nearest(point);
         let there = near == 0 || child.run_to(self.places[near].rip, self.places[near].arrival) == Stop::Trap;
         there && (near..point).all(|_| child.step() == Stop::Trap)
@@ -254,30 +239,4 @@ fn mappings(pid: Pid) -> Vec<u64> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a child's mappings can be read");
     let of_segment = maps.lines().filter(|line| line.contains("/crash-steps-"));
     of_segment.filter_map(|line| u64::from_str_radix(line.split_once('-')?.0, 16).ok()).collect()
-}
-
-fn place_name(ground: &Ground, at: usize) -> String {
-    let g = &ground.geometry;
-    let size = size_of::<shm_layout::slot::Slot>();
-    if at < g.slots_at as usize {
-        "header".to_owned()
-    } else if at < g.stats_at as usize {
-        format!("slot {} +{}", (at - g.slots_at as usize) / size + 1, (at - g.slots_at as usize) % size)
-    } else {
-        [
-            ("stats", g.stats_at),
-            ("directory", g.directory_at),
-            ("counters", g.counters_at),
-            ("key groups", g.key_groups_at),
-            ("bitmap", g.key_bitmap_at),
-            ("key pages", g.key_pages_at),
-            ("pages", g.pages_at),
-            ("arena", g.arena_at),
-        ]
-        .iter()
-        .filter(|(_, a)| *a as usize <= at)
-        .last()
-        .map(|(n, a)| format!("{n} +{}", at - *a as usize))
-        .unwrap()
-    }
 }

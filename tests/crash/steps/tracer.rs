@@ -111,13 +111,6 @@ impl Traced {
         self.wait()
     }
 
-    /// Lets the child run without anybody watching it; it is not traced any more.
-    pub(super) fn let_go(mut self) -> Pid {
-        self.alive = false;
-        ptrace::detach(self.pid, None).expect("the child stands still");
-        self.pid
-    }
-
     /// The address of the next instruction.
     pub(super) fn rip(&self) -> u64 {
         ptrace::read_user(self.pid, RIP as ptrace::AddressType).expect("the child stands still") as u64
