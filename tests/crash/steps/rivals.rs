@@ -178,8 +178,10 @@ pub(super) fn run(case: &Case, effort: &Effort, ground: &mut Ground, report: &mu
     if case.operation.parts != 1 {
         return;
     }
+    ground.restore(&Image::default());
     let (patient, impatient) = (ground.context(None), ground.context(Some(PATIENCE)));
-    for rival in RIVALS.iter().filter(|rival| effort.wants_rival(rival.name)) {
+    let wanted = |(number, rival): &(usize, &Rival)| effort.wants_rival(case, *number, rival.name);
+    for (_, rival) in RIVALS.iter().enumerate().filter(wanted) {
         let mut duel = Duel {
             case,
             rival,
