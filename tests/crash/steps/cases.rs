@@ -57,9 +57,9 @@ impl Case {
     }
 
     fn all() -> Vec<Self> {
-        let states =
-            |operation: &'static Operation| operation.states.iter().map(move |state| Self { operation, state });
-        OPERATIONS.iter().flat_map(states).collect()
+        let on_states = |operation: &'static Operation| operation.states.iter().map(move |state| (operation, *state));
+        let pairs = OPERATIONS.iter().flat_map(on_states).enumerate();
+        pairs.map(|(number, (operation, state))| Self { operation, state, number }).collect()
     }
 }
 
