@@ -32,7 +32,7 @@ pub(super) struct Case {
 }
 
 /// Left out of a reduced run: each takes 50,000 instructions and more, most of them to copy and to look around.
-const LONG: [&str; 16] = [
+const LONG: [&str; 14] = [
     "keys-mset-72",
     "keys-mset-62",
     "mset-64",
@@ -47,8 +47,6 @@ const LONG: [&str; 16] = [
     "key-delete-tree",
     "rename-tree",
     "insert-evicting",
-    "drop",
-    "clear",
 ];
 
 impl Case {
