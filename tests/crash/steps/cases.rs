@@ -210,14 +210,16 @@ fn work(cases: &[Case], options: &Options, number: usize, queue: OwnedFd, mailbo
     stay_on_one_processor(number);
     // The keys of hash maps are drawn once for each thread: before the first fork, so that all children have the same.
     drop(std::collections::hash_map::RandomState::new());
-    let mut report = Report::default();
+    let mut lines = String::new();
     let effort = Effort::new(options);
     let mut queue = File::from(queue);
     let mut next = [0; 2];
     while queue.read_exact(&mut next).is_ok() {
         let case = &cases[usize::from(u16::from_ne_bytes(next))];
+        let mut report = Report::default();
         kills::run(case, &effort, &mut report);
-        mailbox.put(&report.lines());
+        lines += &report.print_lines();
+        mailbox.put(&lines);
     }
 }
 

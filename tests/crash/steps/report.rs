@@ -1,4 +1,5 @@
 //! What became of all kills: tallies for each case, failures in full, and the verdict.
+#![expect(clippy::print_stdout, reason = "this is the program that the user reads")]
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -106,12 +107,15 @@ impl Report {
     }
 
     /// One line for each case and kind: case, kind, runs, instructions, points, old, new, otherwise, inexact.
-    pub(super) fn lines(&self) -> String {
+    /// Printed at once, and returned for [`Report::merge`].
+    pub(super) fn print_lines(&self) -> String {
         let line = |((name, kind), tally): (&(String, Kind), &Tally)| {
             let numbers = tally.numbers().map(|number| number.to_string()).join(" ");
             format!("tally {name} {} {numbers}\n", kind.name())
         };
-        self.tallies.iter().map(line).collect()
+        let lines: String = self.tallies.iter().map(line).collect();
+        print!("{lines}");
+        lines
     }
 
     /// Adds the lines of another report.
@@ -137,7 +141,6 @@ impl Report {
 
     /// Prints all tallies, and says whether all is well.
     pub(super) fn print(&self, options: &Options) -> ExitCode {
-        print!("{}", self.lines());
         let mut totals = [Tally::default(); 3];
         let mut operations: BTreeMap<&str, [Tally; 3]> = BTreeMap::new();
         for ((name, kind), tally) in &self.tallies {

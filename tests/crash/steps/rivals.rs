@@ -1,12 +1,13 @@
 //! A rival that is alive, and stands in the middle of something while the operation is killed.
 //!
-//! Stepping one process alone shows no race. So the operation is killed once more beside each of these rivals: one that waits for what the
-//! dead one holds, asleep; one that has taken a block and shown it to nobody; one that is just about to take a lock; one that has
-//! committed and not carried out; a reader in the middle; a closer of the gate, before and behind it.
+//! Stepping one process alone shows no race. So the operation is killed once more beside each of these rivals: one that waits for
+//! what the dead one holds, asleep; one that has taken a block and shown it to nobody; one that is just about to take a lock,
+//! and one that has computed by then what it will write; one that has committed and not carried out; a reader in the middle;
+//! a closer of the gate, before and behind it.
 //!
-//! While the rival stands still, a survivor with little patience does what the dead one did, or is told `Busy`. Then the rival
-//! goes on and must come to its end. What is found after that must be what some order of the operations leads to: the rival's once, the dead
-//! one's once or not at all, the survivor's if it was not told `Busy`.
+//! While the rival stands still, a survivor with little patience does what the dead one did, or looks at everything, or is told
+//! `Busy`. Then the rival goes on and must come to its end. What is found after that must be what some order of all this leads to:
+//! the rival's operation once, the dead one's once or not at all, the survivor's if it was not told `Busy`, all with the answers that were given.
 
 use std::{fs, time::Duration};
 
@@ -59,6 +60,7 @@ static RIVALS: &[Rival] = &[
     Rival { name: "gate-waiter", park: Park::Asleep, run: use_gate },
     Rival { name: "block-holder", park: Park::Behind(takes_block), run: take_block },
     Rival { name: "before-lock", park: Park::Behind(names_lock), run: write_the_same },
+    Rival { name: "optimist", park: Park::Behind(names_lock), run: append_to_number },
     Rival { name: "committed", park: Park::Behind(commits), run: write_the_same },
     Rival { name: "reader", park: Park::Share(40), run: read_the_same },
     Rival { name: "late-reader", park: Park::Share(70), run: read_the_same },
@@ -91,6 +93,11 @@ fn read_the_same(context: &Context, subject: Subject) -> String {
         Subject::Counters => said(context.store.counter("c").and_then(|counter| counter.get())),
         Subject::Keys => said(context.store.kv().mget(0, &[b"small", b"block", b"new"])),
     }
+}
+
+/// Computes a value from one that it has read before it takes the lock.
+fn append_to_number(context: &Context, _: Subject) -> String {
+    said(context.store.kv().append(0, b"number", b"0", 100))
 }
 
 fn take_block(context: &Context, _: Subject) -> String {
@@ -135,6 +142,8 @@ fn closes_gate(_: &Ground, change: &Change) -> bool {
 enum Actor {
     Operation,
     Rival,
+    /// A survivor who reads.
+    Look,
 }
 
 /// An order in which everything may have happened, and what it leads to.
@@ -147,16 +156,26 @@ struct Order {
 }
 
 impl Order {
-    fn answer_of_rival(&self) -> Option<&String> {
-        self.actors.iter().position(|&actor| actor == Actor::Rival).map(|at| &self.answers[at])
+    /// Every order of a rival, operations of this number, and perhaps a look.
+    fn actors(operations: usize, looks: bool) -> Vec<Vec<Actor>> {
+        let with = |others: Vec<Actor>, one: Actor| {
+            (0..=others.len()).map(move |place| {
+                let mut actors = others.clone();
+                actors.insert(place, one);
+                actors
+            })
+        };
+        let rival = with(vec![Actor::Operation; operations], Actor::Rival);
+        if looks { rival.flat_map(|actors| with(actors, Actor::Look)).collect() } else { rival.collect() }
     }
 
-    fn last_answer(&self) -> Option<&String> {
-        self.actors.iter().rposition(|&actor| actor == Actor::Operation).map(|at| &self.answers[at])
+    fn count(&self, wanted: Actor) -> usize {
+        self.actors.iter().filter(|&&actor| actor == wanted).count()
     }
 
-    fn operations(&self) -> usize {
-        self.actors.len() - 1
+    /// What the last of these answers: the survivor comes after the dead one.
+    fn answer(&self, wanted: Actor) -> Option<&String> {
+        self.actors.iter().rposition(|&actor| actor == wanted).map(|at| &self.answers[at])
     }
 }
 
@@ -203,19 +222,18 @@ impl Duel<'_> {
         match actor {
             Actor::Operation => (self.case.operation.run)(context, 1),
             Actor::Rival => (self.rival.run)(context, self.case.operation.subject),
+            Actor::Look => {
+                context.segment.recover();
+                said(contents::snapshots(&context.store))
+            }
         }
     }
 
-    /// The rival once, and the operation up to two times, in all orders.
+    /// Everything that can have happened, in all orders.
     fn all_orders(&self, ground: &mut Ground) -> Vec<Order> {
-        let with = |operations: usize| {
-            (0..=operations).map(move |place| {
-                let mut actors = vec![Actor::Operation; operations];
-                actors.insert(place, Actor::Rival);
-                actors
-            })
-        };
-        (0..=2).flat_map(with).map(|actors| self.order(ground, actors)).collect()
+        let alone = (0..=2).flat_map(|operations| Order::actors(operations, false));
+        let with_look = (0..=1).flat_map(|operations| Order::actors(operations, true));
+        alone.chain(with_look).map(|actors| self.order(ground, actors)).collect()
     }
 
     fn order(&self, ground: &mut Ground, actors: Vec<Actor>) -> Order {
@@ -293,12 +311,12 @@ impl Duel<'_> {
         let trace = Trace::record(ground, &mut begin);
         report.recorded(self.case, Kind::Rival, trace.len());
         let mut expected = trace.expected();
-        for point in effort.choose_beside(trace.points()) {
+        for (number, point) in effort.choose_beside(trace.points()).into_iter().enumerate() {
             let (rival, mut child, exact) = expected.reach(ground, point, &mut begin);
             let found = match rival {
                 Some(rival) => {
                     child.kill();
-                    self.with_parked(rival)
+                    self.with_parked(rival, [Actor::Operation, Actor::Look][number % 2])
                 }
                 None => self.with_sleeper(child),
             };
@@ -308,9 +326,9 @@ impl Duel<'_> {
     }
 
     /// After a death beside a rival that stands still.
-    fn with_parked(&self, mut rival: Traced) -> Result<usize, String> {
-        let survivor = child::run("the survivor beside the rival", || {
-            let answer = self.carry_out(self.impatient, Actor::Operation);
+    fn with_parked(&self, mut rival: Traced, survivor: Actor) -> Result<usize, String> {
+        let answer = child::run("the survivor beside the rival", || {
+            let answer = self.carry_out(self.impatient, survivor);
             self.impatient.segment.recover();
             answer
         })?;
@@ -318,7 +336,7 @@ impl Duel<'_> {
             Stop::Done => {}
             stop => return Err(format!("the rival does not come to its end: {stop:?} {}", child::panic_message())),
         }
-        self.judge(Some(&survivor).filter(|answer| !answer.contains("Busy")))
+        self.judge(Some((survivor, &answer)).filter(|(_, answer)| !answer.contains("Busy")))
     }
 
     /// The death of one for whom a rival waits.
@@ -331,7 +349,7 @@ impl Duel<'_> {
     }
 
     /// Whether what is found now is what some order leads to. 0 if the dead one's operation did not happen, 1 if it did.
-    fn judge(&self, survivor: Option<&String>) -> Result<usize, String> {
+    fn judge(&self, survivor: Option<(Actor, &String)>) -> Result<usize, String> {
         let rival = self.mailbox.take();
         let said = child::run("the last survivor", || {
             let examined = settled(self.patient).and_then(|found| {
@@ -343,18 +361,20 @@ impl Duel<'_> {
         let Ok([found, again, then]) = <[&str; 3]>::try_from(said.split('\x1e').collect::<Vec<_>>()) else {
             return Err(said);
         };
+        let is_survivor = |actor: Actor| usize::from(survivor.is_some_and(|(survivor, _)| survivor == actor));
         let happened = |times: usize| {
             self.orders.iter().any(|order| {
-                order.operations() == times + usize::from(survivor.is_some())
-                    && order.answer_of_rival() == Some(&rival)
-                    && survivor.is_none_or(|answer| order.last_answer() == Some(answer))
+                order.count(Actor::Operation) == times + is_survivor(Actor::Operation)
+                    && order.count(Actor::Look) == is_survivor(Actor::Look)
+                    && order.answer(Actor::Rival) == Some(&rival)
+                    && survivor.is_none_or(|(survivor, answer)| order.answer(survivor) == Some(answer))
                     && (&*order.found, &*order.again, &*order.then) == (found, again, then)
             })
         };
         (0..2).find(|&times| happened(times)).ok_or_else(|| self.no_order(&rival, survivor, found, again))
     }
 
-    fn no_order(&self, rival: &str, survivor: Option<&String>, found: &str, again: &str) -> String {
+    fn no_order(&self, rival: &str, survivor: Option<(Actor, &String)>, found: &str, again: &str) -> String {
         let differences = self.orders.iter().map(|order| {
             let difference = contents::difference(&order.found, found);
             format!(

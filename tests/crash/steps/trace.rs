@@ -21,7 +21,7 @@ use super::{
 const LONGEST: usize = 3_000_000;
 /// Steps that a place may lie behind an instruction that is easier to find.
 const DETOUR: usize = 200;
-/// An operation of fewer instructions than this is killed at every one.
+/// An operation of fewer instructions than this, from its first change to its last, is killed at every one.
 const SHORT: usize = 500;
 
 /// Where the child is before a step.
@@ -120,13 +120,16 @@ impl Trace {
         self.places.len()
     }
 
-    /// Steps after which a kill is worth while: each change, both sides of each system call, all of a short run.
+    /// Steps after which a kill is worth while: behind each change, on both sides of each system call, and everywhere
+    /// in between if that is not far.
     pub(super) fn points(&self) -> Vec<usize> {
         let changes = self.changes.iter().map(|change| change.step as usize + 1);
         let calls = self.calls.iter().flat_map(|&step| [step as usize, step as usize + 1]);
         let mut points: Vec<usize> = changes.chain(calls).collect();
-        if self.len() < SHORT {
-            points.extend(0..self.len());
+        if let (Some(first), Some(last)) = (self.changes.first(), self.changes.last()) {
+            // Before the first change and behind the last one nothing is under way.
+            let inside = first.step as usize + 1..last.step as usize + 1;
+            points.extend(inside.clone().take_while(|_| inside.len() < SHORT));
         }
         points.sort_unstable();
         points.dedup();
