@@ -147,11 +147,10 @@ impl Effort {
 
     /// Who meets death number `number` of a case.
     pub(super) fn meets(&self, number: usize) -> Vec<Meets> {
-        if self.both || self.only.is_some() {
-            let first = if number.is_multiple_of(2) { Meets::Recovering } else { Meets::Reading };
-            return vec![first, Meets::Repeating];
-        }
-        vec![Meets::ALL[number % Meets::ALL.len()]]
+        let first = if number.is_multiple_of(2) { Meets::Recovering } else { Meets::Reading };
+        // Repeating tells little of what was found, so it comes on top.
+        let repeats = self.both || self.only.is_some() || number.is_multiple_of(3);
+        if repeats { vec![first, Meets::Repeating] } else { vec![first] }
     }
 }
 

@@ -6,8 +6,9 @@
 //! a closer of the gate, before and behind it.
 //!
 //! While the rival stands still, a survivor with little patience does what the dead one did, or looks at everything, or is told
-//! `Busy`. Then the rival goes on and must come to its end. What is found after that must be what some order of all this leads to:
-//! the rival's operation once, the dead one's once or not at all, the survivor's if it was not told `Busy`, all with the answers that were given.
+//! `Busy`. Then the rival goes on and must come to its end. What is found after that must be what some order of all this
+//! leads to: the rival's operation once, the dead one's once or not at all, the survivor's if it was not told `Busy`, all with the
+//! answers that were given.
 
 use std::{fs, time::Duration};
 

@@ -65,11 +65,16 @@ fn set(store: &Store, key: &[u8], value: &[u8]) {
     store.kv().set(0, key, value, SetOptions::default()).expect("there is room");
 }
 
+/// Columns of rows whose images do not fit into a slot.
+pub(super) fn wide_columns() -> [Column; 2] {
+    [Column::int("a"), Column::string("s", 5000)]
+}
+
 fn some(store: &Store) {
     let rows = table(store, 16);
     ["a", "b", "c", "d"].iter().for_each(|key| fill(&rows, key));
     rows.expire(b"d", Expiry::At(FAR)).expect("the row is there");
-    let wide = store.make("wide", 4, &[Column::int("a"), Column::string("s", 5000)]).expect("there is room");
+    let wide = store.make("wide", 4, &wide_columns()).expect("there is room");
     wide.set("w", &row! { a: 1, s: vec![b'w'; 4990] }).expect("there is room");
     set(store, b"small", b"value");
     set(store, b"block", &[b'v'; 100]);

@@ -31,10 +31,6 @@ pub(super) enum Meets {
     Repeating,
 }
 
-impl Meets {
-    pub(super) const ALL: [Self; 3] = [Self::Recovering, Self::Reading, Self::Repeating];
-}
-
 /// The states in which a death during the operation may leave the store: after each of its parts.
 pub(super) fn legal_states(ground: &mut Ground, context: &Context, operation: &Operation, from: &Image) -> Vec<Legal> {
     let mut legal = Vec::new();

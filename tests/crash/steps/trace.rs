@@ -166,7 +166,7 @@ impl Trace {
 }
 
 impl Expected<'_> {
-    /// Brings a child to `point`, which does not lie before that of the last call. The child, and whether all is as it was recorded.
+    /// Brings a child to `point`, which does not lie before that of the last call. The child, and whether all is as recorded.
     pub(super) fn reach<R>(
         &mut self,
         ground: &mut Ground,
