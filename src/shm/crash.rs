@@ -3,7 +3,8 @@
 //! Built only with the feature `crash-points`; otherwise [`point`] is nothing. The environment variable
 //! `STORE_MASTER_STOP_AT` names the point, and a process stops itself (SIGSTOP) the first time it comes there.
 
-/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, and of recovery.
+/// Every point, in the order in which an insertion passes them; then those of making a table, of a flush, of a long pass, and of
+/// recovery.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -27,6 +28,7 @@ pub const POINTS: &[&str] = &[
     "units-taken",
     "region-ready",
     "table-live",
+    "record-hinted",
     "breathing",
     "settling",
 ];

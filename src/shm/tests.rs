@@ -19,8 +19,8 @@ use shm_layout::{
 };
 
 use super::{
-    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, Tables, Verdict, directory,
-    locks::Writer, space::Space,
+    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, Tables, Verdict, crash::hook,
+    directory, locks::Writer, space::Space,
 };
 
 /// Any time will do where nothing expires.
@@ -285,6 +285,29 @@ fn a_large_batch_in_vain_frees_nothing_that_was_there() {
     let mut value = Vec::new();
     keys.read(None, NOW, 0, b"victim", Some(&mut value)).unwrap();
     assert_eq!(value, [b'v'; 200]);
+}
+
+/// A flush made a record free and set its hint after that. Killed in between, it was carried out once more, and that passed over the
+/// record, which was free already: it lay idle until somebody looked at every record in search of room.
+#[test]
+fn a_flush_that_is_killed_loses_no_record() {
+    let segment = segment(512);
+    let keys = Keys::new(&segment);
+    (0..3_u8).for_each(|i| set(&keys, &[b'a' + i], b"v"));
+    let survived = deaths::lives(&segment, |segment| {
+        hook::set(|point| {
+            if point == "record-hinted" {
+                deaths::die();
+            }
+        });
+        Keys::new(segment).flush(None, Some(0)).expect("nobody is in the way");
+    });
+    assert!(!survived);
+    assert_eq!((segment.recover(), keys.len(0)), (1, 0));
+    let space = segment.keys_space();
+    let is_hinted = |row: u32| space.hint_word(&segment, row / 64).load(Ordering::Relaxed) >> (row % 64) & 1 == 1;
+    let is_there = |row: &u32| space.header(&segment, *row).is_some();
+    assert!((0..space.rows).filter(is_there).all(is_hinted));
 }
 
 /// While the gate was closed, a read of several keys waited for it once for each of its many tries, and the sweep once for each

@@ -17,6 +17,7 @@ use shm_layout::{
 
 use super::{
     super::{
+        crash::point,
         gate, heap, journal,
         locks::{self, Attempt, Writer, patiently},
         rows::{self, is_past},
@@ -170,8 +171,10 @@ impl Keys {
         for (block, tree) in blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)) {
             heap::free(&self.segment, slot, block, tree, None);
         }
-        header.sequence.store(sequence | 1, Ordering::Release);
+        // The hint first: whoever carries the flush out once more passes over a record that is free already.
         self.space.set_hint(&self.segment, row);
+        point("record-hinted");
+        header.sequence.store(sequence | 1, Ordering::Release);
     }
 }
 
