@@ -119,7 +119,7 @@ impl Effort {
     /// A choice of the points, spread over all of them.
     pub(super) fn choose(&self, points: Vec<usize>) -> Vec<usize> {
         match self.only {
-            Some(Only::Alone(only, _)) => points.into_iter().filter(|&point| point == only).collect(),
+            Some(Only::Alone(only, _)) => vec![only],
             _ => spread(points, self.points),
         }
     }
@@ -127,7 +127,7 @@ impl Effort {
     /// A choice of the points beside a rival.
     pub(super) fn choose_beside(&self, points: Vec<usize>) -> Vec<usize> {
         match self.only {
-            Some(Only::Beside(_, only)) => points.into_iter().filter(|&point| point == only).collect(),
+            Some(Only::Beside(_, only)) => vec![only],
             _ => spread(points, self.beside),
         }
     }
@@ -140,7 +140,7 @@ impl Effort {
     /// A choice of the points of a recovery.
     pub(super) fn choose_in_recovery(&self, points: Vec<usize>) -> Vec<usize> {
         match self.only {
-            Some(Only::Alone(_, only)) => points.into_iter().filter(|&point| Some(point) == only).collect(),
+            Some(Only::Alone(_, only)) => only.into_iter().collect(),
             _ => spread(points, self.in_recovery),
         }
     }
