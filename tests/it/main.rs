@@ -8,6 +8,8 @@ mod harness;
 mod architecture;
 mod bad_input;
 mod clients;
+#[cfg(feature = "crash-points")]
+mod deaths;
 mod http;
 mod kill;
 mod life;
