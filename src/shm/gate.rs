@@ -116,6 +116,8 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
             if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
                 recovery::recover(segment, number);
             } else if attempt.left().is_err() {
+                // If it is gone, the next attempt finds it marked.
+                recovery::is_dead(slot);
                 return false;
             } else {
                 std::thread::yield_now();

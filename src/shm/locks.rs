@@ -363,6 +363,10 @@ pub(crate) fn sleep_on_owner(
     if word.load(Ordering::Acquire) == waited {
         threads::with_pending(|pending| sleep(pending, owner, marked, timeout));
     }
+    if word.load(Ordering::Acquire) == waited && owner.alive.load(Ordering::Acquire) == marked {
+        // Waited in vain: the next round recovers an owner that is gone.
+        recovery::is_dead(owner);
+    }
     Ok(())
 }
 

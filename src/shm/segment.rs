@@ -288,6 +288,11 @@ impl Segment {
         self.0.geometry.request.workers as usize
     }
 
+    /// Whether this process is in the PID namespace of all who use the segment, as far as it can tell.
+    pub(crate) fn is_of_own_namespace(&self) -> bool {
+        own_namespace().is_ok_and(|own| own == self.header().pid_namespace.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn mem(&self) -> &Mem {
         &self.0.mem
     }
