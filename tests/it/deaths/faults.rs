@@ -90,7 +90,8 @@ fn an_exec_frees_what_was_held() {
 fn a_fork_takes_nothing_from_the_parent() {
     let mut scene = Scene::new("fork");
     for who in ["other", "leader"] {
-        for (point, left) in POINTS {
+        // At the first point no row is locked yet.
+        for &(point, left) in &POINTS[1..] {
             let what = format!("fork by {who} at {point}");
             scene.reset();
             let mut victim = scene.victim("transfer", point, "fork", who);

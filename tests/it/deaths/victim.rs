@@ -34,7 +34,7 @@ impl Victim {
 
     /// Starts it by a command that says otherwise how.
     pub(super) fn spawn(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_BACKTRACE", "0");
         let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (send, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
