@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::victim::Victim;
-use crate::harness::{Reply, Resp, Server, Start, segment_name, signal, state, wait_until};
+use crate::harness::{Reply, Resp, Server, Start, run, segment_name, signal, state, wait_until};
 
 /// Longest answer to a request when nobody who lives is in the way.
 pub(super) const PROMPT: Duration = Duration::from_secs(2);
@@ -141,6 +141,7 @@ impl Scene {
         let len = self.redis.run("STRLEN key").int();
         assert!([3, LARGE].contains(&len), "{what}: the value has {len} bytes");
         self.examine_acknowledged(what);
+        self.check(what);
     }
 
     fn examine_acknowledged(&mut self, what: &str) {
@@ -158,10 +159,21 @@ impl Scene {
         assert_eq!(self.redis.run("DBSIZE").int(), keys, "{what}: the count of the keys");
     }
 
+    /// What the user's own check says of the segment.
+    pub(super) fn check(&self, what: &str) {
+        is_sound(&self.segment, what);
+    }
+
     /// What the first account has.
     pub(super) fn account(&mut self) -> i64 {
         self.redis.run("TABLE.GET accounts a n").items()[0].int()
     }
+}
+
+/// A segment is sound, as the program itself finds.
+pub(super) fn is_sound(segment: &str, what: &str) {
+    let output = run(env!("CARGO_BIN_EXE_store-master"), &["check", "--segment", segment, "--json"]);
+    assert_eq!(output.code, Some(0), "{what}: {output:?}");
 }
 
 /// The file that makes the process of a server stop at a point.
