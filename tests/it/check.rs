@@ -33,14 +33,14 @@ fn file_of(segment: &str) -> File {
 /// Runs `store-master check` to its end; the variables of a server must not matter to it.
 fn check(segment: &str, more: &[&str]) -> Output {
     let variables = ["STORE_MASTER_WORKERS=nonsense", "STORE_MASTER_SEGMENT=another", "STORE_MASTER_CONFIG=/nowhere"];
-    run("env", &[&variables, &[PROGRAM, "check", "--segment", segment], more].concat())
+    run("env", &[&variables[..], &[PROGRAM, "check", "--segment", segment], more].concat())
 }
 
 /// Checks with `--json`; the exit code and the object.
 fn report(segment: &str, more: &[&str]) -> (i32, Value) {
     let output = check(segment, &[&["--json"], more].concat());
     let code = output.code.expect("it ends by itself");
-    let object = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let object: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert_eq!(output.stdout.lines().count(), 1, "{output:?}");
     assert!(code == 2 || object["busy"] == true || output.stderr.is_empty(), "no progress into a pipe: {output:?}");
     (code, object)

@@ -103,7 +103,9 @@ impl Scene {
         let words: Vec<&str> = command.split(' ').collect();
         redis.send(&crate::harness::encode(&words)).unwrap();
         let stopped = wait_until(HANG, || state(worker) == Some('T'));
-        assert!(stopped, "`{command}` does not come to {point}; the worker is {:?}", state(worker));
+        let states: Vec<_> = self.server.workers().into_iter().map(|pid| (pid, state(pid))).collect();
+        let taken = self.ticket.is_taken();
+        assert!(stopped, "`{command}` does not come to {point} in {worker}; {states:?}; ticket taken: {taken}");
         assert!(self.ticket.is_taken(), "somebody else stopped the worker");
         worker
     }

@@ -24,7 +24,7 @@ use nix::{
 };
 use store_master::{Segment, SegmentError, Store, backend::SharedStore};
 
-use crate::{Outcome, TASK, own_row, say, stay, transfer};
+use crate::{Outcome, TASK, introduce, own_row, say, stay, transfer};
 
 /// The code of a process that ends by itself.
 const CODE: i32 = 7;
@@ -143,7 +143,8 @@ fn forked(store: &Store) -> Outcome {
 }
 
 fn child(store: &Store) -> i32 {
-    if own_row(store).is_err() {
+    // A counter: a new row could need the lock of an index group that the parent holds.
+    if introduce(store).is_err() {
         return 11;
     }
     let Some(hasty) = HASTY.get() else { return 12 };
