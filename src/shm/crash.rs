@@ -3,8 +3,9 @@
 //! Built only with the feature `crash-points`; otherwise [`point`] is nothing. There are three ways to use a point:
 //!
 //! * The environment variable `STORE_MASTER_STOP_AT` names it, and a process stops itself (SIGSTOP) the first time it comes there.
-//! * The variable `STORE_MASTER_STOP_TICKET` is the path of a file, the ticket, that names it. The first process that comes
-//!   there takes the ticket (removes the file) and stops itself. So a test chooses who of a server stops, when and where.
+//! * The variable `STORE_MASTER_STOP_TICKET` is the path of a file, the ticket, that holds its name, a blank and a process
+//!   id. When that process comes there, it takes the ticket (removes the file) and stops itself. So a test chooses who of a
+//!   server stops, when and where.
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
 /// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, and of recovery.
@@ -110,11 +111,11 @@ mod stop {
         wanted.as_deref() == Some(name) && !STOPPED.swap(true, Ordering::Relaxed)
     }
 
-    /// Of several processes that find the ticket at once, one removes it.
     fn takes_ticket(name: &str) -> bool {
         let ticket = TICKET.get_or_init(|| std::env::var_os("STORE_MASTER_STOP_TICKET").map(PathBuf::from));
         ticket.as_ref().is_some_and(|path| {
-            fs::read_to_string(path).is_ok_and(|wanted| wanted == name) && fs::remove_file(path).is_ok()
+            let is_meant = |text: String| text.split_once(' ') == Some((name, &std::process::id().to_string()));
+            fs::read_to_string(path).is_ok_and(is_meant) && fs::remove_file(path).is_ok()
         })
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{
     control_group::ControlGroup,
-    scene::{HANG, Scene},
+    scene::{HANG, Scene, TRANSFER},
     victim::{End, Victim},
 };
 use crate::{
@@ -88,9 +88,7 @@ fn a_worker_chosen_by_the_kernel_leaves_no_lock() {
         let what = format!("a worker, out of memory at {point}");
         scene.reconnect();
         scene.reset();
-        let mut client = scene.server.redis();
-        let transfer = "TABLE.MSET accounts 2 a 1 n 99 b 1 n 101";
-        let worker = scene.stop_worker(&mut client, transfer, point);
+        let worker = scene.stop_in_mid_write(&TRANSFER, point, &[]);
         match group("chosen") {
             Some(group) => {
                 std::fs::write(format!("/proc/{worker}/oom_score_adj"), "1000").unwrap();
@@ -106,7 +104,7 @@ fn a_worker_chosen_by_the_kernel_leaves_no_lock() {
             // Nothing but a limit of its own ends a process that is stopped.
             None => crate::harness::signal(worker, Signal::SIGKILL),
         }
-        scene.redis = scene.client_of_another_than(worker);
+        scene.redis = scene.client_of(|other| other != worker);
         scene.examine(&what);
         assert_eq!(scene.account(), left, "{what}");
         assert!(wait_until(HANG, || scene.server.workers().len() == 2), "{what}: no replacement");

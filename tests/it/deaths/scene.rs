@@ -3,13 +3,15 @@
 use std::{
     fs,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
+use store_master::{Error, Segment, Store, backend::SharedStore, store::SetOptions};
 
 use super::victim::Victim;
-use crate::harness::{Reply, Resp, Server, Start, run, segment_name, signal, state, wait_until};
+use crate::harness::{Reply, Resp, Server, Start, encode, run, segment_name, signal, state, wait_until};
 
 /// Longest answer to a request when nobody who lives is in the way.
 pub(super) const PROMPT: Duration = Duration::from_secs(2);
@@ -28,6 +30,10 @@ pub(super) struct Scene {
     pub(super) segment: String,
     pub(super) redis: Resp,
     pub(super) ticket: Ticket,
+    /// The same store by way of the library, with little patience.
+    store: Option<Store>,
+    /// A program that runs others where the server is, and its arguments; none: that is here.
+    inside: Vec<String>,
     /// Writes of each kind that were acknowledged.
     acknowledged: i64,
 }
@@ -48,15 +54,22 @@ impl Scene {
         let start = Start::new(&[&args, options].concat()).under(wrapper).env(Ticket::VARIABLE, ticket.path());
         let server = start.server();
         let redis = server.redis();
-        let mut scene = Self { server, segment, redis, ticket, acknowledged: 0 };
+        let (mut store, mut inside) = (None, Vec::new());
+        if wrapper.is_empty() {
+            store = Some(open(&segment));
+        } else {
+            let master = server.pid().to_string();
+            inside.extend(["nsenter", "-t", &master, "-p", "-m", "--"].map(str::to_owned));
+        }
+        let mut scene = Self { server, segment, redis, ticket, store, inside, acknowledged: 0 };
         scene.reset();
         scene
     }
 
     /// Brings the state about that victims start from, and has some writes acknowledged.
     pub(super) fn reset(&mut self) {
-        assert_eq!(self.redis.run("TABLE.MSET accounts 2 a 1 n 100 b 1 n 100"), Reply::ok());
-        assert_eq!(self.redis.run("SET key old"), Reply::ok());
+        assert_eq!(self.redis.run(TRANSFER.undo), Reply::ok());
+        assert_eq!(self.redis.run(SET_KEY.undo), Reply::ok());
         for _ in 0..5 {
             self.acknowledged += 1;
             let n = self.acknowledged;
@@ -73,16 +86,15 @@ impl Scene {
         victim
     }
 
-    /// A new connection to another worker than this one's.
-    pub(super) fn client_of_another_than(&self, worker: i32) -> Resp {
+    /// A new connection to a worker of this kind.
+    pub(super) fn client_of(&self, is_right: impl Fn(i32) -> bool) -> Resp {
         let mut found = None;
         let tried = wait_until(HANG, || {
             let redis = self.server.redis();
-            let owner = self.owner_of(&redis);
-            found = (owner != worker).then_some(redis);
+            found = is_right(self.owner_of(&redis)).then_some(redis);
             found.is_some()
         });
-        assert!(tried, "all connections go to worker {worker}");
+        assert!(tried, "no connection goes to the right worker");
         found.unwrap()
     }
 
@@ -96,18 +108,31 @@ impl Scene {
         owner.expect("a worker accepts the connection")
     }
 
-    /// Has the worker of this connection begin a command, and waits until it stopped in the middle of it, at this point.
+    /// Has the worker of this connection begin a command, and waits until it stopped at this point.
     pub(super) fn stop_worker(&self, redis: &mut Resp, command: &str, point: &str) -> i32 {
         let worker = self.owner_of(redis);
-        self.ticket.put(point);
+        self.ticket.put(point, worker);
         let words: Vec<&str> = command.split(' ').collect();
-        redis.send(&crate::harness::encode(&words)).unwrap();
-        let stopped = wait_until(HANG, || state(worker) == Some('T'));
-        let states: Vec<_> = self.server.workers().into_iter().map(|pid| (pid, state(pid))).collect();
-        let taken = self.ticket.is_taken();
-        assert!(stopped, "`{command}` does not come to {point} in {worker}; {states:?}; ticket taken: {taken}");
-        assert!(self.ticket.is_taken(), "somebody else stopped the worker");
+        redis.send(&encode(&words)).unwrap();
+        let stopped = wait_until(HANG, || self.ticket.is_taken() && state(worker) == Some('T'));
+        assert!(stopped, "`{command}` does not come to {point} in {worker}, which is {:?}", state(worker));
         worker
+    }
+
+    /// As [`Scene::stop_worker`], of a worker that is none of these, and in the middle of this write and of nothing else: a
+    /// worker also keeps the list of its clients in the store, in writes of its own.
+    pub(super) fn stop_in_mid_write(&self, write: &Write, point: &str, not: &[i32]) -> i32 {
+        for _ in 0..10 {
+            let mut redis = self.client_of(|worker| !not.contains(&worker));
+            let worker = self.stop_worker(&mut redis, write.command, point);
+            if (write.is_under_way)(self.store.as_ref().expect("a server in this PID namespace")) {
+                return worker;
+            }
+            signal(worker, Signal::SIGCONT);
+            redis.read().expect("a worker that was stopped goes on");
+            assert_eq!(redis.run(write.undo), Reply::ok());
+        }
+        panic!("`{}` is never the write that is stopped at {point}", write.command);
     }
 
     /// Connects anew, after the worker of the last connection has died.
@@ -117,14 +142,15 @@ impl Scene {
 
     /// Ends master and workers, and starts the server anew on the same segment.
     pub(super) fn start_again(self, options: &[&str]) -> Self {
-        let Self { server, segment, redis, ticket, acknowledged } = self;
-        drop(redis);
+        let Self { server, segment, redis, ticket, store, inside, acknowledged } = self;
+        drop((redis, store));
         server.kill_all();
         let args = ["--segment", &segment, "--lock-wait", "300", "--table", ACCOUNTS];
         let start = Start::new(&[&args, options].concat()).env(Ticket::VARIABLE, ticket.path());
         let server = start.server();
         let redis = server.redis();
-        Self { server, segment, redis, ticket, acknowledged }
+        let store = Some(open(&segment));
+        Self { server, segment, redis, ticket, store, inside, acknowledged }
     }
 
     /// Everything that must hold after a death. The accounts can be locked at once, and so can the key.
@@ -163,7 +189,13 @@ impl Scene {
 
     /// What the user's own check says of the segment.
     pub(super) fn check(&self, what: &str) {
-        is_sound(&self.segment, what);
+        let inside: Vec<&str> = self.inside.iter().map(String::as_str).collect();
+        is_sound_inside(&inside, &self.segment, what);
+    }
+
+    /// The start of a command line that runs where the server is.
+    pub(super) fn inside(&self) -> &[String] {
+        &self.inside
     }
 
     /// What the first account has.
@@ -172,10 +204,51 @@ impl Scene {
     }
 }
 
+fn open(segment: &str) -> Store {
+    let segment = Segment::attach(segment).expect("a server has the segment");
+    Store::on(Arc::new(SharedStore::open(segment, Some(Duration::from_millis(10)))))
+}
+
+/// A write that a worker is stopped in.
+pub(super) struct Write {
+    command: &'static str,
+    undo: &'static str,
+    /// Whether somebody holds what the command needs.
+    is_under_way: fn(&Store) -> bool,
+}
+
+/// Moves 1 from one account to the other.
+pub(super) const TRANSFER: Write = Write {
+    command: "TABLE.MSET accounts 2 a 1 n 99 b 1 n 101",
+    undo: "TABLE.MSET accounts 2 a 1 n 100 b 1 n 100",
+    is_under_way: |store| store.table("accounts").and_then(|table| table.incr("a", "n", 0)) == Err(Error::Busy),
+};
+
+/// Gives the key another value.
+pub(super) const SET_KEY: Write = Write {
+    command: "SET key new",
+    undo: "SET key old",
+    is_under_way: |store| {
+        store.kv().set(0, b"key", b"try", SetOptions::default()).is_err_and(|error| error == Error::Busy)
+    },
+};
+
 /// A segment is sound, as the program itself finds.
 pub(super) fn is_sound(segment: &str, what: &str) {
-    let output = run(env!("CARGO_BIN_EXE_store-master"), &["check", "--segment", segment, "--json"]);
+    is_sound_inside(&[], segment, what);
+}
+
+fn is_sound_inside(inside: &[&str], segment: &str, what: &str) {
+    let check = [env!("CARGO_BIN_EXE_store-master"), "check", "--segment", segment, "--json"];
+    let words = [inside, &check].concat();
+    let output = run(words[0], &words[1..]);
     assert_eq!(output.code, Some(0), "{what}: {output:?}");
+}
+
+/// Fails, and says why, where this process may not make namespaces.
+pub(super) fn needs_namespaces() {
+    let tried = run("unshare", &["-m", "-p", "-f", "--mount-proc", "true"]);
+    assert_eq!(tried.code, Some(0), "this test needs root (CAP_SYS_ADMIN), for a namespace of its own: {tried:?}");
 }
 
 /// The file that makes the process of a server stop at a point.
@@ -192,11 +265,11 @@ impl Ticket {
         self.0.to_str().expect("a plain path")
     }
 
-    /// The next process of the server that comes to this point stops there.
-    pub(super) fn put(&self, point: &str) {
+    /// This process of the server stops when it comes to this point.
+    pub(super) fn put(&self, point: &str, pid: i32) {
         // Renamed into place, so that nobody reads half of it.
         let new = self.0.with_extension("new");
-        fs::write(&new, point).unwrap();
+        fs::write(&new, format!("{point} {pid}")).unwrap();
         fs::rename(&new, &self.0).unwrap();
     }
 

@@ -1,25 +1,24 @@
 //! Several deaths at once: two workers in the middle of a write, one that recovers the other, all of them, the master first,
 //! and master and workers in the same instant.
 
+use std::{thread, time::Duration};
+
 use nix::sys::signal::Signal;
 
-use super::scene::{HANG, Scene, kill_together};
+use super::scene::{HANG, SET_KEY, Scene, TRANSFER, is_sound, kill_together};
 use crate::{
-    harness::{Server, alive, segment_name, signal, wait_until},
+    harness::{Server, alive, segment_name, signal, state, wait_until},
     load::{self, Load, TABLES, audit, total},
 };
 
-const TRANSFER: &str = "TABLE.MSET accounts 2 a 1 n 99 b 1 n 101";
 const POINTS: [(&str, i64); 3] = [("before-commit", 100), ("committed", 99), ("row-odd", 99)];
-/// A write of a second worker, of another kind than the transfer, and where it stops.
-const SECOND: [(&str, &str); 3] = [("SET key new", "before-commit"), ("SET key new", "applied"), ("INCR fresh", "published")];
+/// Where a second worker stops meanwhile.
+const SECOND: [&str; 3] = ["before-commit", "committed", "applied"];
 
-/// Stops two workers in the middle of a write each; they are the first two of the result, in this order.
-fn two_in_mid_write(scene: &Scene, first_at: &str, second: (&str, &str)) -> [i32; 2] {
-    let mut client = scene.server.redis();
-    let first = scene.stop_worker(&mut client, TRANSFER, first_at);
-    let mut client = scene.client_of_another_than(first);
-    [first, scene.stop_worker(&mut client, second.0, second.1)]
+/// Stops two workers in the middle of a write each.
+fn two_in_mid_write(scene: &Scene, first_at: &str, second_at: &str) -> [i32; 2] {
+    let first = scene.stop_in_mid_write(&TRANSFER, first_at, &[]);
+    [first, scene.stop_in_mid_write(&SET_KEY, second_at, &[first])]
 }
 
 fn all_back(scene: &Scene, workers: usize, what: &str) {
@@ -30,9 +29,8 @@ fn all_back(scene: &Scene, workers: usize, what: &str) {
 fn two_workers_killed_at_once_in_mid_write() {
     let mut scene = Scene::with("two", &["--workers", "3"], &[]);
     for ((point, left), second) in POINTS.into_iter().zip(SECOND) {
-        let what = format!("two workers at {point} and in {second:?}");
+        let what = format!("two workers at {point} and at {second}");
         scene.reset();
-        scene.redis.run("DEL fresh");
         let pair = two_in_mid_write(&scene, point, second);
         kill_together(&pair);
         assert!(wait_until(HANG, || !pair.iter().any(|&pid| alive(pid))));
@@ -43,53 +41,47 @@ fn two_workers_killed_at_once_in_mid_write() {
     }
 }
 
-/// The master is stopped meanwhile, so that it is a worker that recovers the first; it dies in the middle of that.
+/// Master and third worker are stopped meanwhile, so that it is the second one that recovers the first; it dies in the middle of that.
 #[test]
 fn a_worker_killed_while_it_recovers_another() {
     let mut scene = Scene::with("recoverer", &["--workers", "3"], &[]);
     for (point, left) in POINTS {
         let what = format!("a worker at {point} and its recoverer");
         scene.reset();
-        let mut client = scene.server.redis();
-        let first = scene.stop_worker(&mut client, TRANSFER, point);
-        scene.server.signal(Signal::SIGSTOP);
+        let first = scene.stop_in_mid_write(&TRANSFER, point, &[]);
+        let mut client = scene.client_of(|worker| worker != first);
+        let second = scene.owner_of(&client);
+        let others = [&scene.server.workers()[..], &[scene.server.pid()]].concat();
+        let others: Vec<i32> = others.into_iter().filter(|pid| ![first, second].contains(pid)).collect();
+        others.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));
         signal(first, Signal::SIGKILL);
-        let mut client = scene.client_of_another_than(first);
-        let second = scene.stop_worker(&mut client, "TABLE.INCR accounts a n 0", "settling");
+        assert_eq!(scene.stop_worker(&mut client, "TABLE.INCR accounts a n 0", "settling"), second);
         signal(second, Signal::SIGKILL);
         assert!(wait_until(HANG, || !alive(second)));
-        // The third worker finishes what two have left, without the master.
-        scene.redis = third(&scene, &[first, second]);
+        // The third worker finishes what two have left, and the master comes too late.
+        others.iter().filter(|&&pid| pid != scene.server.pid()).for_each(|&pid| signal(pid, Signal::SIGCONT));
+        scene.reconnect();
         scene.examine(&what);
         assert_eq!(scene.account(), left, "{what}");
-        scene.server.signal(Signal::SIGCONT);
+        signal(scene.server.pid(), Signal::SIGCONT);
         all_back(&scene, 3, &what);
         scene.reconnect();
         scene.examine(&what);
     }
 }
 
-/// A connection to a worker that lives: dead ones of a stopped master keep none.
-fn third(scene: &Scene, dead: &[i32]) -> crate::harness::Resp {
-    let redis = scene.server.redis();
-    assert!(!dead.contains(&scene.owner_of(&redis)));
-    redis
-}
-
-/// The master itself dies in the middle of recovering its only worker: no other is there to do it first.
+/// The master itself dies in the middle of recovering a library process; the worker is stopped, so that it does not do it first.
 #[test]
 fn a_master_killed_while_it_recovers() {
     let mut scene = Scene::with("master-recovers", &["--workers", "1"], &[]);
     for (point, left) in POINTS {
-        let what = format!("a worker at {point}, and the master that recovers it");
+        let what = format!("a process at {point}, and the master that recovers it");
         scene.reset();
-        let mut client = scene.server.redis();
-        let worker = scene.stop_worker(&mut client, TRANSFER, point);
-        scene.ticket.put("settling");
-        signal(worker, Signal::SIGKILL);
-        let master = scene.server.pid();
-        let stopped = || crate::harness::state(master) == Some('T');
-        assert!(wait_until(HANG, stopped), "{what}: the master does not recover; ticket {}", scene.ticket.is_taken());
+        let mut victim = scene.victim("transfer", point, "abort", "main");
+        signal(scene.server.workers()[0], Signal::SIGSTOP);
+        scene.ticket.put("settling", scene.server.pid());
+        victim.dies();
+        assert!(wait_until(HANG, || state(scene.server.pid()) == Some('T')), "{what}: the master does not recover");
         scene = scene.start_again(&["--workers", "1"]);
         scene.examine(&what);
         assert_eq!(scene.account(), left, "{what}");
@@ -102,10 +94,9 @@ fn master_and_workers_killed_in_any_order_in_mid_write() {
     let mut scene = Scene::new("everybody");
     for order in ["master first", "workers first", "together"] {
         for ((point, left), second) in POINTS.into_iter().zip(SECOND) {
-            let what = format!("{order}, at {point} and in {second:?}");
+            let what = format!("{order}, at {point} and at {second}");
             scene.reset();
-            scene.redis.run("DEL fresh");
-            let pair = two_in_mid_write(&scene, point, second);
+                let pair = two_in_mid_write(&scene, point, second);
             let master = scene.server.pid();
             match order {
                 "master first" => {
@@ -150,15 +141,16 @@ fn everybody_killed_in_the_same_instant_under_load() {
     for _ in 0..3 {
         let before = total(&server);
         let load = Load::start(&server, load::HANG, from);
+        thread::sleep(Duration::from_millis(600));
         assert!(wait_until(HANG, || load.answers() > 500), "the load does not begin");
         load.expect_the_end();
         kill_together(&[server.workers(), vec![server.pid()]].concat());
         server.kill_all();
         let books = load.finish();
         from = books.written.iter().map(|written| written.sent).max().unwrap();
-        super::scene::is_sound(&name, "left behind");
+        is_sound(&name, "left behind");
         server = Server::start(&args);
         audit(&server, &books, before);
-        super::scene::is_sound(&name, "started again");
+        is_sound(&name, "started again");
     }
 }

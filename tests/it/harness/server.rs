@@ -349,7 +349,7 @@ fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<
 }
 
 /// Living children of a process.
-fn children(parent: i32) -> Vec<i32> {
+pub(crate) fn children(parent: i32) -> Vec<i32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let is_child = |&pid: &i32| stat(pid).is_some_and(|(state, of)| of == parent && state != 'Z' && state != 'X');
     let mut found: Vec<i32> = pids.filter(is_child).collect();

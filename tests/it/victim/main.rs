@@ -129,7 +129,7 @@ fn bystander(task: &Task) -> Outcome {
         thread::sleep(Duration::from_millis(1));
     }
     die(task);
-    Ok(())
+    stay()
 }
 
 fn run(arguments: &[String]) -> Outcome {
