@@ -14,11 +14,13 @@ use super::victim::Victim;
 use crate::harness::{Reply, Resp, Server, Start, encode, run, segment_name, signal, state, wait_until};
 
 /// Longest answer to a request when nobody who lives is in the way.
-pub(super) const PROMPT: Duration = Duration::from_secs(2);
+pub(super) const PROMPT: Duration = Duration::from_secs(5);
 /// Longest wait for anything that is bound to happen.
-pub(super) const HANG: Duration = Duration::from_secs(10);
+pub(super) const HANG: Duration = Duration::from_secs(20);
 /// The table of the accounts: it has room for them and for a few rows of others.
 pub(super) const ACCOUNTS: &str = "accounts:64:n=int,text=string(40)";
+/// The size of segments: little, so that they are made and checked quickly.
+pub(super) const MEMORY: &str = "16mb";
 /// What the two accounts have together.
 const SUM: i64 = 200;
 /// The length of the value that victims write.
@@ -46,7 +48,7 @@ impl Scene {
     /// The scene with more options, and with a program that starts the server.
     pub(super) fn with(test: &str, options: &[&str], wrapper: &[&str]) -> Self {
         let segment = segment_name(test);
-        let mut args = vec!["--segment", &segment, "--lock-wait", "300", "--table", ACCOUNTS];
+        let mut args = vec!["--memory", MEMORY, "--segment", &segment, "--lock-wait", "300", "--table", ACCOUNTS];
         if !options.contains(&"--workers") {
             args.extend(["--workers", "2"]);
         }
@@ -145,7 +147,7 @@ impl Scene {
         let Self { server, segment, redis, ticket, store, inside, acknowledged } = self;
         drop((redis, store));
         server.kill_all();
-        let args = ["--segment", &segment, "--lock-wait", "300", "--table", ACCOUNTS];
+        let args = ["--memory", MEMORY, "--segment", &segment, "--lock-wait", "300", "--table", ACCOUNTS];
         let start = Start::new(&[&args, options].concat()).env(Ticket::VARIABLE, ticket.path());
         let server = start.server();
         let redis = server.redis();

@@ -96,7 +96,7 @@ fn master_and_workers_killed_in_any_order_in_mid_write() {
         for ((point, left), second) in POINTS.into_iter().zip(SECOND) {
             let what = format!("{order}, at {point} and at {second}");
             scene.reset();
-                let pair = two_in_mid_write(&scene, point, second);
+            let pair = two_in_mid_write(&scene, point, second);
             let master = scene.server.pid();
             match order {
                 "master first" => {

@@ -145,8 +145,7 @@ fn run(arguments: &[String]) -> Outcome {
     let store = Store::open(segment)?;
     introduce(&store)?;
     let dies_itself = matches!(who.as_str(), "main" | "second");
-    let task =
-        Task { store, operation: operation.clone(), point: point.clone(), death: death.clone(), dies_itself };
+    let task = Task { store, operation: operation.clone(), point: point.clone(), death: death.clone(), dies_itself };
     let task = TASK.get_or_init(|| task);
     on_crash_point(at_point);
     let in_thread = |body: fn(&Task) -> Outcome| {
