@@ -64,8 +64,8 @@ pub(crate) mod hook {
     }
 
     pub(super) fn at(name: &'static str) {
-        // Taken out meanwhile: the hook may use the store itself.
-        if let Some(hook) = HOOK.take() {
+        // Taken out meanwhile: the hook may use the store itself. A thread at its very end has none.
+        if let Ok(Some(hook)) = HOOK.try_with(Cell::take) {
             hook(name);
             HOOK.set(Some(hook));
         }
