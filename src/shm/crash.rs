@@ -8,7 +8,8 @@
 //!   server stops, when and where.
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
-/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, and of recovery.
+/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, of recovery, and
+/// of making a segment.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -34,6 +35,8 @@ pub const POINTS: &[&str] = &[
     "table-live",
     "breathing",
     "settling",
+    "segment-allocated",
+    "segment-filled",
 ];
 
 /// Stops the process if `name` is the point that it was asked to stop at.

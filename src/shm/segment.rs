@@ -27,7 +27,7 @@ use shm_layout::{
     table,
 };
 
-use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use super::{crash::point, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
@@ -204,6 +204,7 @@ impl Segment {
         }
         let segment = if remake {
             give_memory(&file, name, geometry.request.memory)?;
+            point("segment-allocated");
             Self::made(file, geometry, Some(name))?
         } else {
             check_geometry(&file, name, geometry)?;
@@ -287,6 +288,7 @@ impl Segment {
         header.started_ms.store(clock::now_ms(), Ordering::Relaxed);
         self.0.counters.set_all_hints(self);
         header.magic.store(MAGIC, Ordering::Relaxed);
+        point("segment-filled");
         // Release: whoever finds the segment ready finds all of it.
         header.state.store(header::state::READY, Ordering::Release);
         Ok(())

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a group may take beyond what its members had when they came into it, in bytes.
-const LIMIT: u64 = 24 << 20;
+const LIMIT: u64 = 8 << 20;
 const POINTS: [(&str, i64); 3] = [("before-commit", 100), ("committed", 99), ("row-odd", 99)];
 
 fn group(test: &str) -> Option<ControlGroup> {
@@ -116,7 +116,7 @@ fn a_worker_chosen_by_the_kernel_leaves_no_lock() {
 fn a_worker_out_of_memory_loses_nothing() {
     let server = Server::start(&[&["--workers", "2"], &TABLES[..]].concat());
     let mut redis = server.redis();
-    redis.cmd(&["SET", "large", &"x".repeat(1 << 20)]);
+    redis.cmd(&["SET", "large", &"x".repeat(4 << 20)]);
     // The kernel looks for memory everywhere before it kills, and the worker stands still meanwhile.
     let load = Load::start(&server, 2 * HANG, 0);
     for _ in 0..2 {
@@ -129,7 +129,7 @@ fn a_worker_out_of_memory_loses_nothing() {
         let mut greedy: Vec<Resp> = Vec::new();
         let dead = wait_until(HANG, || {
             let mut client = server.redis();
-            client.send(&encode(&["GET", "large"]).repeat(16)).ok();
+            client.send(&encode(&["GET", "large"]).repeat(4)).ok();
             greedy.push(client);
             !alive(worker)
         });

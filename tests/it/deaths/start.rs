@@ -60,6 +60,26 @@ fn a_start_cut_short_at_any_moment_can_be_repeated() {
     assert!(half_made > 0, "no kill hit the making of the segment");
 }
 
+/// The two moments at which a file has its size and is no segment yet.
+#[test]
+fn a_master_killed_while_it_makes_the_segment() {
+    let used = used_undisturbed();
+    for point in ["segment-allocated", "segment-filled"] {
+        for more in [&[][..], &["--fresh"]] {
+            let what = format!("killed at {point}, then started with {more:?}");
+            let segment = segment_name("making");
+            let starting = Start::new(&args(&segment, &[])).env("STORE_MASTER_STOP_AT", point).begin();
+            let stops = wait_until(HANG, || state(starting.pid()) == Some('T'));
+            assert!(stops, "{what}: it does not come there");
+            assert!(!Segment::is_ready(&format!("/dev/shm/{segment}")), "{what}: half a segment can be attached");
+            starting.kill();
+            let server = Server::start(&args(&segment, more));
+            is_like_new(&server, used, &what);
+            is_sound(&segment, &what);
+        }
+    }
+}
+
 /// What can be seen of a segment's file from outside.
 struct Segment;
 
