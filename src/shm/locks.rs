@@ -369,6 +369,7 @@ pub(crate) fn sleep_on_owner(
 fn sleep(pending: &AtomicU64, owner: &Slot, marked: u32, timeout: Duration) {
     // If this thread dies after the kernel chose it as the one to wake, the kernel wakes the next.
     pending.store(threads::pending_address(owner), Ordering::Release);
-    futex::wait(&owner.alive, marked, timeout);
+    let woken = futex::wait(&owner.alive, marked, timeout);
+    point(if woken { "woken" } else { "slept-out" });
     pending.store(0, Ordering::Release);
 }

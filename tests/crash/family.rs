@@ -9,7 +9,7 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
     unistd::Pid,
 };
@@ -53,6 +53,11 @@ pub(crate) fn ended() -> Option<WaitStatus> {
 /// Waits for this child's end.
 pub(crate) fn wait(pid: i32) -> WaitStatus {
     waitpid(Pid::from_raw(pid), None).expect("it is a child")
+}
+
+/// Waits for this child's end and leaves it a zombie, so that its number stays its own.
+pub(crate) fn outcome(pid: i32) -> WaitStatus {
+    waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).expect("it is a child")
 }
 
 /// Waits until this child has stopped; false if it has ended instead.
