@@ -26,6 +26,22 @@ use crate::sys::membarrier;
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// What stood in the gate's words although nobody held its lock: whoever lets go of it has opened the gate before.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// It was marked as closed.
+    pub(crate) closed: bool,
+    /// Its sequence was odd.
+    pub(crate) odd: bool,
+}
+
+impl Left {
+    fn note(&mut self, segment: &Segment) {
+        self.closed |= segment.header().gate_closed.load(Ordering::Acquire) != 0;
+        self.odd |= segment.header().gate_sequence.load(Ordering::Acquire) % 2 == 1;
+    }
+}
+
 /// The closed gate. Opens when dropped.
 pub(crate) struct Gate<'a> {
     writer: Writer<'a>,
@@ -38,8 +54,18 @@ impl<'a> Gate<'a> {
     ///
     /// [`Refusal::Busy`] if somebody else has it, or if a writer does not come out in time.
     pub(crate) fn close(segment: &'a Segment) -> Result<Self, Refusal> {
+        Self::close_noting(segment, &mut Left::default())
+    }
+
+    /// As [`Gate::close`], and says what stood in the gate's words when its lock was got.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::close`].
+    pub(crate) fn close_noting(segment: &'a Segment, left: &mut Left) -> Result<Self, Refusal> {
         let mut writer = Writer::outside(segment)?;
         writer.lock(Held::Gate, &segment.header().gate_lock)?;
+        left.note(segment);
         segment.header().gate_closed.store(1, Ordering::SeqCst);
         let everybody_out = membarrier::global().is_ok() && all_out(segment, writer.number());
         if !everybody_out {
@@ -47,7 +73,9 @@ impl<'a> Gate<'a> {
             return Err(Refusal::Busy);
         }
         // Release: a reader that sees a change made from here on also sees the odd sequence when it looks again.
-        segment.header().gate_sequence.fetch_add(1, Ordering::AcqRel);
+        // An odd one was left by damage: it goes to the next odd number.
+        let odd = segment.header().gate_sequence.load(Ordering::Relaxed) % 2;
+        segment.header().gate_sequence.fetch_add(1 + odd, Ordering::AcqRel);
         std::sync::atomic::fence(Ordering::SeqCst);
         Ok(Self { writer })
     }
@@ -113,8 +141,12 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
         let slot = segment.slot(number);
         // Acquire: what the writer did is seen.
         while slot.flag.load(Ordering::Acquire) != 0 {
-            if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+            let life = slot.alive.load(Ordering::Acquire);
+            if life & alive::OWNER_DIED != 0 {
                 recovery::recover(segment, number);
+            } else if life == 0 {
+                // A slot without an owner has nobody inside, whatever stands in its flag.
+                break;
             } else if attempt.left().is_err() {
                 return false;
             } else {

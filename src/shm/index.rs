@@ -98,14 +98,19 @@ impl Space {
     /// Puts a filled row into the index. With `again`, it may stand there already.
     pub(crate) fn publish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
         let known = if again { find_place(segment, self, hash, row) } else { None };
-        let place = known.unwrap_or_else(|| self.take_place(segment, hash, row));
+        let Some(place) = known.or_else(|| self.take_place(segment, hash, row)) else {
+            // Recovery goes on: a check reports the row. An operation that is under way ends here, and is then recovered.
+            assert!(again, "the index of space {} has no place for row {row}", self.id);
+            return;
+        };
         point("place-taken");
         set_tag(place.group, place.index, tag(hash));
         // Release: a reader that validates a miss by this count and finds it unchanged has seen every insertion before.
         self.group(segment, home(hash, self.groups)).counts.fetch_add(counts::INSERTION, Ordering::AcqRel);
     }
 
-    fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Place<'a> {
+    /// Takes a place for a row; `None` if there is none, as only damage explains.
+    fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Option<Place<'a>> {
         let mut number = home(hash, self.groups);
         // There are five places for four rows and a row takes one at most; a second round is for places given back meanwhile.
         for _ in 0..2 * u64::from(self.groups) {
@@ -115,12 +120,12 @@ impl Space {
                     && word.compare_exchange(0, row + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             };
             if let Some(index) = group.rows.iter().position(taken) {
-                return Place { group, number, index };
+                return Some(Place { group, number, index });
             }
             count_overflow(group, true);
             number = self.group_after(number);
         }
-        panic!("the index of space {} has no place for row {row}", self.id);
+        None
     }
 
     /// Takes a row out of the index. With `again`, it may be out already, and overflow counts stay as they are.
@@ -140,6 +145,11 @@ impl Space {
             number = self.group_after(number);
         }
     }
+}
+
+/// The tag of a place; 0: none.
+pub(crate) fn tag_at(group: &Group, place: usize) -> u8 {
+    (group.tags[place / 8].load(Ordering::Acquire) >> (place % 8 * 8)) as u8
 }
 
 fn set_tag(group: &Group, place: usize, tag: u8) {

@@ -92,7 +92,7 @@ fn settle_row(segment: &Segment, space: u32, number: u32) {
     point("settling");
     let sequence = header.sequence.load(Ordering::Acquire);
     if row::is_live(sequence) {
-        header.sequence.store(sequence + 2, Ordering::Release);
+        header.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     } else {
         space.set_hint(segment, number);
     }

@@ -252,7 +252,7 @@ fn take_slot(segment: &Segment, pending: &AtomicU64) -> Option<u32> {
         if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
             recovery::recover_with(segment, number, pending);
         }
-        if slot.alive.load(Ordering::Acquire) != 0 {
+        if slot.alive.load(Ordering::Acquire) != 0 || !is_clean(slot) {
             return false;
         }
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
@@ -263,6 +263,15 @@ fn take_slot(segment: &Segment, pending: &AtomicU64) -> Option<u32> {
             true
         })
     })
+}
+
+/// Whether a free slot is as its last owner, or the recoverer, must have left it. Another one has been damaged, and is nobody's.
+fn is_clean(slot: &Slot) -> bool {
+    slot.flag.load(Ordering::Acquire) == 0
+        && slot.held[0].load(Ordering::Acquire) == 0
+        && slot.journal.state.load(Ordering::Acquire) == journal::IDLE
+        && slot.journal.new_len.load(Ordering::Acquire) == 0
+        && slot.journal.old_len.load(Ordering::Acquire) == 0
 }
 
 /// The address that `pending` must hold for the kernel to look at the `alive` word of `slot`.
