@@ -232,11 +232,20 @@ impl Storm {
             return Err(format!("{acknowledged} acknowledged, {counted} counted, {begun} begun"));
         }
         (0..PLACES).for_each(|place| Own::new(&self.store, self.book(place), place).settle());
+        self.verify()?;
         self.wishes[0].store(0, Ordering::SeqCst);
         // Nobody is to blame for the time that the audit took.
         let now = clock::now();
         self.lives.iter_mut().for_each(|life| life.since = now);
         Ok(())
+    }
+
+    /// Looks at every word of the segment.
+    fn verify(&self) -> Result<(), String> {
+        let checked = self.segment.verify(Some(Duration::from_nanos(HANG)), &mut |_, _| {});
+        let checked = checked.map_err(|_| format!("the gate does not close: {}", self.everybody()))?;
+        let findings: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
+        if findings.is_empty() { Ok(()) } else { Err(format!("the segment is damaged:\n{}", findings.join("\n"))) }
     }
 
     fn total(&self, word: Word) -> u64 {

@@ -102,20 +102,22 @@ fn part() -> Option<(Kind, &'static Shared)> {
 /// A segment with one row, and the words that the processes of a round share.
 pub(super) struct Scene {
     table: Table,
+    /// Whether the holder has every page of the segment mapped.
+    touch: bool,
     words: &'static Shared,
     random: Random,
 }
 
 impl Scene {
-    /// A scene on a segment of so many bytes.
-    pub(super) fn new(bytes: u64) -> Self {
+    /// A scene on a segment of so many bytes, every page of which the holder has mapped or only those that it needs.
+    pub(super) fn new(bytes: u64, touch: bool) -> Self {
         let segment =
             Segment::create(SegmentOptions::new().memory(bytes).workers(4).max_keys(1000)).expect("there is room");
         let store = Store::open(segment).expect("this process may write");
         let table = store.make("t", 64, &[Column::int("a"), Column::int("b")]).expect("there is room");
         // Kept for good: the hooks of the children refer to it.
         let words = Box::leak(Box::new(Shared::new(WORDS)));
-        Self { table, words, random: Random::seeded(clock::now()) }
+        Self { table, touch, words, random: Random::seeded(clock::now()) }
     }
 
     /// Plays one round.
@@ -163,7 +165,9 @@ impl Scene {
         if let Fate::Segfault { core_files } = kind.fate {
             prepare_for_a_fault(core_files);
         }
-        touch_everything();
+        if self.touch {
+            touch_everything();
+        }
         let _ = PART.set((kind, self.words));
         shm::on_point(park_at_the_point);
         self.table.set(ROW, &row! { a: WRITTEN, b: WRITTEN }).expect("it is the only writer");
@@ -362,6 +366,14 @@ fn running() -> u64 {
     let stat = fs::read_to_string("/proc/stat").expect("/proc is mounted");
     let line = stat.lines().find_map(|line| line.strip_prefix("procs_running "));
     line.and_then(|number| number.parse().ok()).expect("the kernel counts them")
+}
+
+/// Puts this process, and the children that it makes, before or among all others of the machine; false if it may not.
+pub(super) fn go_first(first: bool) -> bool {
+    let (policy, priority) = if first { (libc::SCHED_FIFO, 1) } else { (libc::SCHED_OTHER, 0) };
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: the struct is valid for the call, and 0 stands for this process.
+    unsafe { libc::sched_setscheduler(0, policy, &param) == 0 }
 }
 
 /// Keeps every processor busy, twice over, until dropped.
