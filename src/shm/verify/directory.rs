@@ -39,7 +39,7 @@ pub(super) fn tables(walk: &mut Walk<'_>) -> Map {
         match entry.state.load(Ordering::Acquire) {
             state::FREE => count_is(walk, "directory", slot::row_cell(index as u32), 0, "a table that does not exist"),
             state::LIVE => {
-                walk.result.tables += 1;
+                walk.result.tables += u64::from(index < MAX_TABLES);
                 if let Some(subject) = table(walk, index, entry, &mut names, &mut map.units) {
                     map.subjects.push(subject);
                 }

@@ -138,13 +138,13 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// How many findings there were.
     pub found: u64,
-    /// Live rows of all tables.
+    /// Live rows of all tables, without those that the program keeps for itself.
     pub rows: u64,
     /// Live keys of the key-value space.
     pub keys: u64,
     /// Live counters.
     pub counters: u64,
-    /// Tables.
+    /// Tables, without those that the program keeps for itself.
     pub tables: u64,
     /// Blocks in use.
     pub blocks: u64,

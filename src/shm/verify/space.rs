@@ -10,11 +10,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shm_layout::{
-    KEYS_SPACE,
+    COUNTERS_SPACE, KEYS_SPACE,
     heap::CHUNK_BYTES,
     index::{Group, PLACES, counts, tag},
     keys::{KEY_WORD, LEN_WORD, PAGE_RECORDS, PAYLOAD, SHORT_KEY, VALUE_WORD, flag},
-    limits::{DATABASES, MAX_VALUE_BYTES},
+    limits::{DATABASES, MAX_TABLES, MAX_VALUE_BYTES},
     row,
     slot::{expiring_cell, key_cell, row_cell},
 };
@@ -370,10 +370,10 @@ impl Tally {
     fn compare(&self, walk: &mut Walk<'_>, subject: &Subject) {
         let place = &subject.place;
         if !subject.is_keys() {
-            if subject.space.is_table() {
-                walk.result.rows += self.rows;
-            } else {
-                walk.result.counters += self.rows;
+            match subject.space.id {
+                COUNTERS_SPACE => walk.result.counters += self.rows,
+                table if (table as usize) < MAX_TABLES => walk.result.rows += self.rows,
+                _ => {}
             }
             return count_is(walk, place, row_cell(subject.space.id), self.rows, "rows");
         }
