@@ -102,7 +102,7 @@ fn lines() -> Vec<Line> {
         slow(50, line(Fate::Stopped(1500), "row-odd", writer)),
         oversubscribed(2, line(Fate::Killed, "row-odd", writer)),
         oversubscribed(2, line(Fate::Killed, "row-odd", reader)),
-        oversubscribed(5, large(line(fault, "row-odd", writer))),
+        oversubscribed(20, large(line(fault, "row-odd", writer))),
         oversubscribed(2, line(Fate::Descheduled, "row-odd", writer)),
         oversubscribed(2, line(Fate::Descheduled, "row-odd", reader)),
     ]

@@ -29,8 +29,8 @@ use store_master::{Column, Segment, SegmentOptions, Store, Table, row, shm, stor
 
 use crate::{clock, family, random::Random, shared::Shared};
 
-/// Longest wait for anything in a round, in nanoseconds.
-const HANG: u64 = 10_000_000_000;
+/// Longest wait for anything in a round, in nanoseconds. An oversubscribed machine takes its time to map a gigabyte.
+const HANG: u64 = 60_000_000_000;
 /// What the row holds before a round, and what the holder writes to both of its numbers.
 const BEFORE: i64 = 10;
 const WRITTEN: i64 = 20;
@@ -129,7 +129,9 @@ impl Scene {
         self.words.iter().for_each(|word| word.store(0, Ordering::SeqCst));
         self.table.set(ROW, &row! { a: BEFORE, b: BEFORE }).expect("nobody stops");
         let holder = family::child(|| self.hold(kind));
-        let waited = self.until(HELD, "the holder does not come to its point").and_then(|()| {
+        let held = self.until(HELD, "the holder does not come to its point");
+        let held = held.map_err(|why| format!("{why}: {}", family::whereabouts(holder)));
+        let waited = held.and_then(|()| {
             let watcher = family::child(|| self.watch(holder));
             let waiter = family::child(|| self.wait(kind));
             let outcome = self.end(kind, holder, waiter);
