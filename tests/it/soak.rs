@@ -100,7 +100,6 @@ fn everything_at_once_loses_nothing() {
     audit(&server, &books, 0);
     let increments: u64 = librarians.iter().map(|librarian| audit_librarian(&server, librarian)).sum();
     check(&name);
-    server.signal(Signal::SIGKILL);
     server.kill_all();
     let checked = check(&name);
     fs::remove_file(format!("/dev/shm/{name}")).unwrap();
