@@ -65,6 +65,12 @@ pub(crate) fn wait_stopped(pid: i32) -> bool {
     matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(..)))
 }
 
+/// Whether a process runs or waits for nothing but a processor.
+pub(crate) fn can_run(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
+}
+
 /// Where a process is, as the kernel tells.
 pub(crate) fn whereabouts(pid: i32) -> String {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| error.to_string());

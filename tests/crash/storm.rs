@@ -27,6 +27,8 @@ const PLACES: usize = 8;
 const READER: usize = PLACES;
 /// Longest time without an operation that comes to its end.
 const HANG: u64 = 5_000_000_000;
+/// The same while somebody of the storm could run but has to wait for a processor: whoever waits for that one waits as long.
+const STARVED: u64 = 60_000_000_000;
 /// Whoever has not got on for so long is spared: it may hang.
 const SPARED: u64 = 200_000_000;
 /// Longest pause between two blows, in microseconds; they are random.
@@ -200,11 +202,19 @@ impl Storm {
             }
             if done != life.done {
                 (life.done, life.since) = (done, now);
-            } else if now - life.since > HANG {
+                continue;
+            }
+            let idle = now - life.since;
+            if idle > HANG && self.hangs(idle) {
                 return Err(format!("place {place} does not get on: {}", self.everybody()));
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a hang that somebody has not got on for so long, and not for want of a processor.
+    fn hangs(&self, nanos: u64) -> bool {
+        nanos > STARVED || !self.lives.iter().any(|life| family::can_run(life.pid))
     }
 
     fn everybody(&self) -> String {
@@ -218,7 +228,7 @@ impl Storm {
         self.wishes[0].store(self.audits, Ordering::SeqCst);
         let asked = clock::now();
         while (0..=READER).any(|place| self.book(place).get(Word::Rested) < self.audits) {
-            if clock::now() - asked > HANG {
+            if clock::now() - asked > HANG && self.hangs(clock::now() - asked) {
                 return Err(format!("not everybody comes to rest: {}", self.everybody()));
             }
             sleep(Duration::from_micros(200));
