@@ -9,6 +9,8 @@
 //!
 //! Without a command: a short run of each.
 
+#![allow(clippy::print_stdout)]
+
 mod clock;
 mod family;
 mod random;
@@ -32,13 +34,9 @@ fn main() -> ExitCode {
         ["stalls", "--rounds", rounds] => rounds.parse().is_ok_and(|rounds| stalls::run(rounds, false)),
         ["stalls", "--rounds", rounds, "--bounds"] => rounds.parse().is_ok_and(|rounds| stalls::run(rounds, true)),
         _ => {
-            println_usage();
+            eprintln!("{USAGE}");
             false
         }
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn println_usage() {
-    eprintln!("{USAGE}");
 }

@@ -103,7 +103,7 @@ fn everything_at_once_loses_nothing() {
     server.kill_all();
     let checked = check(&name);
     fs::remove_file(format!("/dev/shm/{name}")).unwrap();
-    println!(
+    eprintln!(
         "soak: {length:?}, {blows:?}, {} answers of the server, {} connections broken, {increments} rounds of the \
          library processes; {checked}",
         books.answers, books.broken
