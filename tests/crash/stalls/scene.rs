@@ -383,13 +383,14 @@ pub(super) struct Burners(Vec<i32>);
 
 impl Burners {
     pub(super) fn start(count: usize) -> Self {
-        static SINK: AtomicU64 = AtomicU64::new(0);
-        let burn = || {
-            loop {
-                SINK.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        Self((0..count).map(|_| family::child(|| burn())).collect())
+        Self((0..count).map(|_| family::child(burn)).collect())
+    }
+}
+
+fn burn() {
+    static SINK: AtomicU64 = AtomicU64::new(0);
+    loop {
+        SINK.fetch_add(1, Ordering::Relaxed);
     }
 }
 
