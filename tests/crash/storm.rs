@@ -98,7 +98,8 @@ impl Storm {
             born: 0,
         };
         common::found(&storm.store);
-        (0..PLACES).for_each(|place| Own::new(&storm.store, Book::of(&storm.books, place), place).found());
+        (0..PLACES)
+            .for_each(|place| Own::new(&storm.segment, &storm.store, Book::of(&storm.books, place), place).found());
         (0..=READER).for_each(|place| {
             let life = storm.bear(place);
             storm.lives.push(life);
@@ -123,7 +124,7 @@ impl Storm {
     fn live(&self, place: usize, random: &Random) {
         let book = self.book(place);
         let common = Common::new(&self.segment, &self.store, book, PLACES);
-        let own = (place != READER).then(|| Own::new(&self.store, book, place));
+        let own = (place != READER).then(|| Own::new(&self.segment, &self.store, book, place));
         own.iter().for_each(Own::settle);
         while self.wishes[1].load(Ordering::SeqCst) == 0 {
             let pause = self.wishes[0].load(Ordering::SeqCst);
@@ -241,7 +242,7 @@ impl Storm {
         if !(acknowledged..=begun).contains(&counted) || begun - acknowledged > self.kills + PLACES as u64 {
             return Err(format!("{acknowledged} acknowledged, {counted} counted, {begun} begun"));
         }
-        (0..PLACES).for_each(|place| Own::new(&self.store, self.book(place), place).settle());
+        (0..PLACES).for_each(|place| Own::new(&self.segment, &self.store, self.book(place), place).settle());
         self.verify()?;
         self.wishes[0].store(0, Ordering::SeqCst);
         // Nobody is to blame for the time that the audit took.

@@ -31,6 +31,8 @@ use crate::{clock, family, random::Random, shared::Shared};
 
 /// Longest wait for anything in a round, in nanoseconds. An oversubscribed machine takes its time to map a gigabyte.
 const HANG: u64 = 60_000_000_000;
+/// Longest life of a holder after its write.
+const LINGER: u64 = 5_000_000_000;
 /// What the row holds before a round, and what the holder writes to both of its numbers.
 const BEFORE: i64 = 10;
 const WRITTEN: i64 = 20;
@@ -173,6 +175,11 @@ impl Scene {
         let _ = PART.set((kind, self.words));
         shm::on_point(park_at_the_point);
         self.table.set(ROW, &row! { a: WRITTEN, b: WRITTEN }).expect("it is the only writer");
+        // Its end would wake the waiter; so it lives on until its unlocking has, or should have.
+        let start = clock::now();
+        while self.get(SEEN) == 0 && clock::now() - start < LINGER {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     /// The watcher: sees the holder's end as any other process would.

@@ -2,7 +2,7 @@
 //! book knows what they are to the last byte, and whoever takes the place after a death settles what its predecessor left.
 
 use store_master::{
-    Counter, Error, Store, Table,
+    Counter, Error, Segment, Store, Table,
     store::{Condition, Expiry, SetOptions, ValueRef},
 };
 
@@ -58,6 +58,7 @@ struct Holdings {
 /// One place's property.
 pub(super) struct Own<'a> {
     book: Book<'a>,
+    segment: &'a Segment,
     store: &'a Store,
     accounts: Table,
     visitors: Table,
@@ -91,9 +92,10 @@ fn account(balance: u64) -> (i64, i64, Vec<u8>) {
 }
 
 impl<'a> Own<'a> {
-    pub(super) fn new(store: &'a Store, book: Book<'a>, place: usize) -> Self {
+    pub(super) fn new(segment: &'a Segment, store: &'a Store, book: Book<'a>, place: usize) -> Self {
         Self {
             book,
+            segment,
             store,
             accounts: store.table("own").expect("it was made"),
             visitors: store.table("visitors").expect("it was made"),
@@ -121,6 +123,9 @@ impl<'a> Own<'a> {
     ///
     /// If the store holds anything else.
     pub(super) fn settle(&self) {
+        // What the last holder had decided and not begun to carry out shows only once its slot is recovered: until
+        // then reads of a single row see the old one.
+        self.segment.recover();
         let held = self.look();
         let (current, planned) = (self.book.current(), self.book.planned());
         if held == holdings(&current) {
