@@ -19,6 +19,8 @@ mod memory;
 mod readme;
 mod resp;
 mod segment;
+#[cfg(feature = "test-programs")]
+mod soak;
 #[cfg(feature = "crash-points")]
 mod stopped;
 mod workers;
