@@ -11,6 +11,8 @@ mod clients;
 mod http;
 mod kill;
 mod life;
+#[cfg(feature = "crash-points")]
+mod linear;
 mod load;
 mod memory;
 mod readme;
