@@ -304,9 +304,11 @@ pub(crate) fn explain<M: Model>(history: &[Operation<M>]) -> String {
         }
     }
     writeln!(text, "and none of these can follow (times in ns before the answer that is wrong):").ok();
-    for (op, operation) in rest.iter().enumerate().filter(|(op, _)| !order.contains(op)) {
+    let left = || rest.iter().enumerate().filter(|(op, _)| !order.contains(op));
+    let first_answer = left().filter_map(|(_, operation)| Some(operation.answer.as_ref()?.0)).min().unwrap_or(u64::MAX);
+    for (op, operation) in left() {
         let would = M::step(&state, &operation.op).1;
-        let late = if operation.invoked > search.first_answer() { ", invoked later" } else { "" };
+        let late = if operation.invoked > first_answer { ", not before another one is answered" } else { "" };
         writeln!(text, "  [{op}] {}  (the answer would be {would:?}{late})", line(operation, last_answer)).ok();
     }
     text

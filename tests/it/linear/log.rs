@@ -128,7 +128,7 @@ impl Log {
         Ok(Self { words, at: 0 })
     }
 
-    /// The log of a client that has ended.
+    /// The log that somebody has made: for the one client, or for reading once that has ended.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { words: Words::open(path)?, at: 0 })
     }
@@ -169,8 +169,8 @@ impl Log {
     }
 
     /// The way of its client, and all records.
-    pub(crate) fn read(&self) -> (Option<Way>, Vec<[u64; RECORD]>) {
-        let way = Way::of(self.words.all()[0].load(Ordering::Acquire));
+    pub(crate) fn read(&self) -> (Way, Vec<[u64; RECORD]>) {
+        let way = Way::of(self.words.all()[0].load(Ordering::Acquire)).expect("a log names a way");
         // Acquire: what was stored before the time is seen with it.
         let whole = |at: &usize| self.record(*at)[0].load(Ordering::Acquire) != 0;
         let words = |at: usize| std::array::from_fn(|i| self.record(at)[i].load(Ordering::Acquire));

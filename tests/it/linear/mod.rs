@@ -4,10 +4,11 @@
 //! when they were answered, and what ([`log`]): through the library in processes of their own, over [`resp`] and over [`http`].
 //! Meanwhile [`scenes`] kills, stops and continues processes at random. Afterwards the histories of all objects
 //! ([`history`]) go to the checker ([`checker`]), which knows nothing of the store but four sequential models ([`models`]).
-//! That the checker itself tells right from wrong is shown in [`tests`].
+//! That the checker itself tells right from wrong is shown in [`tests`] and, against every order there is, in [`brute`].
 //!
 //! `IT_LINEAR_SECONDS` is how long the recording of all scenes takes together; without it, 20 seconds.
 
+mod brute;
 mod calls;
 mod checker;
 mod client;

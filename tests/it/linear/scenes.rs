@@ -7,8 +7,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
-    sync::Arc,
+    process::{Child, Command},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -23,6 +22,7 @@ use nix::{
 use store_master::shm::CRASH_POINTS;
 
 use super::{
+    calls::Way,
     client::{Caller, Pace, work},
     history::{Tally, check_logs},
     http::OverHttp,
@@ -159,21 +159,17 @@ impl Strokes {
     }
 }
 
-/// A library process.
-struct Actor {
-    pid: i32,
-}
-
 struct Round {
     cast: Cast,
     server: Server,
     segment: String,
-    board: Arc<Board>,
+    board: Board,
     seed: u64,
     /// The folder of board and logs.
     folder: PathBuf,
     logs: Vec<PathBuf>,
-    actors: Vec<Actor>,
+    /// The library processes.
+    actors: Vec<Child>,
     threads: Vec<JoinHandle<()>>,
     strokes: Strokes,
 }
@@ -188,7 +184,7 @@ impl Round {
         let server = Server::start(&args);
         let folder = PathBuf::from("/dev/shm").join(format!("{segment}.logs"));
         fs::create_dir(&folder).expect("a folder for the logs");
-        let board = Arc::new(Board::make(&folder.join("board"), seed, cast.calls).expect("the board"));
+        let board = Board::make(&folder.join("board"), seed, cast.calls).expect("the board");
         let (logs, actors, threads) = (Vec::new(), Vec::new(), Vec::new());
         let strokes = Strokes::default();
         let mut round = Self { cast, server, segment, board, seed, folder, logs, actors, threads, strokes };
@@ -198,42 +194,41 @@ impl Round {
         round
     }
 
-    fn next_log(&mut self) -> PathBuf {
-        self.logs.push(self.folder.join(format!("log{}", self.logs.len())));
-        self.logs[self.logs.len() - 1].clone()
+    /// Makes the log of a client.
+    fn next_log(&mut self, way: Way) -> Log {
+        let path = self.folder.join(format!("log{}", self.logs.len()));
+        let log = Log::make(&path, way).expect("a log");
+        self.logs.push(path);
+        log
     }
 
-    /// Starts a client of a protocol, which goes on with a new log whenever one is full.
+    /// Starts a client of a protocol.
     fn thread<C: Caller + Send + 'static>(&mut self, mut caller: C) {
-        let (board, pace) = (Arc::clone(&self.board), self.cast.pace);
-        let mut log = Log::make(&self.next_log(), C::WAY).expect("a log");
+        let (board, pace) = (Board::open(&self.folder.join("board")).expect("the board"), self.cast.pace);
+        let mut log = self.next_log(C::WAY);
         self.threads.push(thread::spawn(move || work(&mut caller, &board, &mut log, pace)));
     }
 
     /// Starts a library process, which stops itself at `point`.
     fn actor(&mut self, point: Option<&str>) {
-        let log = self.next_log();
+        self.next_log(Way::Library);
         let mut command = Command::new(env!("CARGO_BIN_EXE_linear-client"));
-        command.arg(&self.segment).arg(self.folder.join("board")).arg(log);
+        command.arg(&self.segment).arg(self.folder.join("board")).args(self.logs.last());
         command.args([self.cast.pace.burst.to_string(), self.cast.pace.tick_us.to_string()]);
         if let Some(point) = point {
             command.env("STORE_MASTER_STOP_AT", point);
         }
-        let child = command.spawn().expect("the client starts");
-        self.actors.push(Actor { pid: child.id() as i32 });
+        self.actors.push(command.spawn().expect("the client starts"));
     }
 
     /// Bad luck for one of the processes; and whoever has stopped itself meanwhile is continued or killed.
     fn stroke(&mut self, random: &mut Random) {
         self.look_after_actors(random);
         let workers = if self.threads.is_empty() { Vec::new() } else { self.server.workers() };
-        let actors: Vec<i32> = self.actors.iter().map(|actor| actor.pid).collect();
-        let kind = [&workers, &actors][random.below(2)];
-        let Some(victim) =
-            random.choose(if kind.is_empty() { [&workers, &actors][usize::from(workers.is_empty())] } else { kind })
-        else {
-            return;
-        };
+        let actors: Vec<i32> = self.actors.iter().map(|actor| actor.id() as i32).collect();
+        let candidates =
+            if actors.is_empty() || !workers.is_empty() && random.below(2) == 0 { workers } else { actors };
+        let Some(victim) = random.choose(&candidates) else { return };
         let stop = random.below(3) == 0;
         if stop {
             signal(victim, Signal::SIGSTOP);
@@ -256,14 +251,14 @@ impl Round {
     /// Replaces library processes that have ended.
     fn look_after_actors(&mut self, random: &mut Random) {
         for actor in std::mem::take(&mut self.actors) {
-            match look(actor.pid) {
+            match look(&actor) {
                 WaitStatus::StillAlive => self.actors.push(actor),
                 WaitStatus::Stopped(..) => {
                     self.strokes.at_points += 1;
                     if random.below(2) == 0 {
-                        self.kill(actor.pid, true);
+                        self.kill(actor.id() as i32, true);
                     } else {
-                        signal(actor.pid, Signal::SIGCONT);
+                        signal(actor.id() as i32, Signal::SIGCONT);
                     }
                     self.actors.push(actor);
                 }
@@ -279,8 +274,8 @@ impl Round {
     fn close(mut self) -> Tally {
         self.board.stop();
         let ended = wait_until(HANG, || {
-            self.actors.iter().for_each(|actor| signal(actor.pid, Signal::SIGCONT));
-            self.actors.retain(|actor| match look(actor.pid) {
+            self.actors.iter().for_each(|actor| signal(actor.id() as i32, Signal::SIGCONT));
+            self.actors.retain(|actor| match look(actor) {
                 WaitStatus::StillAlive | WaitStatus::Stopped(..) => true,
                 status => {
                     must_be_well(status);
@@ -299,17 +294,17 @@ impl Drop for Round {
     fn drop(&mut self) {
         self.board.stop();
         for actor in &self.actors {
-            signal(actor.pid, Signal::SIGKILL);
-            waitpid(Pid::from_raw(actor.pid), None).ok();
+            signal(actor.id() as i32, Signal::SIGKILL);
+            waitpid(Pid::from_raw(actor.id() as i32), None).ok();
         }
         fs::remove_dir_all(&self.folder).ok();
     }
 }
 
 /// What a child is at now.
-fn look(pid: i32) -> WaitStatus {
+fn look(child: &Child) -> WaitStatus {
     let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG;
-    waitpid(Pid::from_raw(pid), Some(flags)).expect("it is a child")
+    waitpid(Pid::from_raw(child.id() as i32), Some(flags)).expect("it is a child")
 }
 
 /// A library process ends by a kill, or when there is nothing more to do.

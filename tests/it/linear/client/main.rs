@@ -229,7 +229,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     // Whoever watches over this process ends it; dies the watcher, it ends by itself.
     set_pdeathsig(Signal::SIGKILL)?;
     let board = Board::open(Path::new(board))?;
-    let mut log = Log::make(Path::new(log), Way::Library)?;
+    let mut log = Log::open(Path::new(log))?;
     let pace = Pace { burst: burst.parse()?, tick_us: tick_us.parse()? };
     work(&mut Library::open(segment)?, &board, &mut log, pace);
     Ok(())
