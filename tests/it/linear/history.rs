@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug, path::PathBuf, time::Instant};
 
 use super::{
-    calls::{Call, Object, Op, Ret},
+    calls::{Call, Object, Op, Ret, Way},
     checker::{Model, Operation, Verdict, check, explain},
     log::{Log, REFUSED},
     models::{Counter, Register, Row, Rows},
@@ -50,8 +50,10 @@ struct Recorded {
 pub(super) fn check_logs(logs: &[PathBuf], seed: u64) -> Tally {
     let mut tally = Tally::default();
     let mut objects: BTreeMap<Object, Vec<Recorded>> = BTreeMap::new();
+    let mut ways = Vec::new();
     for (client, path) in logs.iter().enumerate() {
         let (way, records) = Log::open(path).expect("a log").read();
+        ways.push(way);
         for record in records {
             let [invoked, answered, ticket, seen, answer @ ..] = record;
             if answered != 0 && answer[0] == REFUSED {
@@ -71,7 +73,7 @@ pub(super) fn check_logs(logs: &[PathBuf], seed: u64) -> Tally {
     let started = Instant::now();
     for (object, history) in objects {
         tally.overlapping += overlapping(&history);
-        check_object(object, history);
+        check_object(object, history, &ways);
     }
     tally.checked_ms = started.elapsed().as_millis();
     tally
@@ -91,21 +93,22 @@ fn overlapping(history: &[Recorded]) -> usize {
     count
 }
 
-fn check_object(object: Object, history: Vec<Recorded>) {
+/// `ways` are those of the clients.
+fn check_object(object: Object, history: Vec<Recorded>, ways: &[Way]) {
     match history.first().map(|recorded| &recorded.op) {
-        Some(Op::Register(_)) => check_as::<Register>(object, history, |op| match op {
+        Some(Op::Register(_)) => check_as::<Register>(object, history, ways, |op| match op {
             Op::Register(op) => Some(op),
             _ => None,
         }),
-        Some(Op::Counter(_)) => check_as::<Counter>(object, history, |op| match op {
+        Some(Op::Counter(_)) => check_as::<Counter>(object, history, ways, |op| match op {
             Op::Counter(op) => Some(op),
             _ => None,
         }),
-        Some(Op::Row(_)) => check_as::<Row>(object, history, |op| match op {
+        Some(Op::Row(_)) => check_as::<Row>(object, history, ways, |op| match op {
             Op::Row(op) => Some(op),
             _ => None,
         }),
-        Some(Op::Rows(_)) => check_as::<Rows>(object, history, |op| match op {
+        Some(Op::Rows(_)) => check_as::<Rows>(object, history, ways, |op| match op {
             Op::Rows(op) => Some(op),
             _ => None,
         }),
@@ -113,7 +116,12 @@ fn check_object(object: Object, history: Vec<Recorded>) {
     }
 }
 
-fn check_as<M: Model<Ret = Ret> + Debug>(object: Object, history: Vec<Recorded>, op: fn(Op) -> Option<M::Op>) {
+fn check_as<M: Model<Ret = Ret> + Debug>(
+    object: Object,
+    history: Vec<Recorded>,
+    ways: &[Way],
+    op: fn(Op) -> Option<M::Op>,
+) {
     let operation = |recorded: Recorded| {
         let op = op(recorded.op).expect("an object follows one model");
         Operation::<M> { client: recorded.client, invoked: recorded.invoked, op, answer: recorded.answer }
@@ -121,7 +129,10 @@ fn check_as<M: Model<Ret = Ret> + Debug>(object: Object, history: Vec<Recorded>,
     let history: Vec<Operation<M>> = history.into_iter().map(operation).collect();
     match check(&history) {
         Verdict::Linearizable => {}
-        Verdict::Wrong => panic!("{object:?} has no order.\n{}", explain(&history)),
+        Verdict::Wrong => {
+            let clients: BTreeMap<usize, Way> = history.iter().map(|op| (op.client, ways[op.client])).collect();
+            panic!("{object:?} has no order.\nClients: {clients:?}\n{}", explain(&history))
+        }
         Verdict::Undecided => panic!("{object:?}: the search over {} operations was given up", history.len()),
     }
 }
