@@ -6,7 +6,9 @@ mod resp;
 mod server;
 mod tools;
 
-pub(crate) use http::{Http, Response, percent};
+#[cfg(feature = "crash-points")]
+pub(crate) use http::Response;
+pub(crate) use http::{Http, percent};
 pub(crate) use random::Random;
 pub(crate) use resp::{Reply, Resp, encode};
 pub(crate) use server::{Server, Start, alive, segment_name, signal, wait_until};

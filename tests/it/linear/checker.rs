@@ -21,6 +21,7 @@ use std::{
     collections::HashSet,
     fmt::{Debug, Write},
     hash::Hash,
+    time::{Duration, Instant},
 };
 
 /// A sequential object: what everybody believes to talk to.
@@ -282,6 +283,9 @@ fn list<M: Model>(history: &[Operation<M>]) -> (Vec<Event>, Vec<(usize, usize)>)
 /// Operations of the longest order that a report shows.
 const SHOWN: usize = 12;
 
+/// How long a report may take to become shorter.
+const SHORTENING: Duration = Duration::from_secs(3);
+
 /// A wrong history, told as shortly as it can be.
 ///
 /// It is cut at the first answer with which it is wrong, and the reads before it are left out without which it is still
@@ -340,10 +344,11 @@ fn first_wrong<M: Model>(history: &[Operation<M>]) -> Vec<Operation<M>> {
     answers.get(sound).map_or_else(|| history.to_vec(), |&end| until(end))
 }
 
-/// The history without the answered reads without which it is still wrong.
+/// The history without the answered reads without which it is still wrong; as far as that shows soon.
 fn without_bystanders<M: Model>(mut history: Vec<Operation<M>>) -> Vec<Operation<M>> {
+    let started = Instant::now();
     for op in (0..history.len()).rev() {
-        if M::is_read(&history[op].op) {
+        if M::is_read(&history[op].op) && started.elapsed() < SHORTENING {
             let operation = history.remove(op);
             if check(&history) != Verdict::Wrong {
                 history.insert(op, operation);
