@@ -14,6 +14,8 @@ mod deaths;
 mod http;
 mod kill;
 mod life;
+#[cfg(feature = "crash-points")]
+mod linear;
 mod load;
 mod memory;
 mod readme;
