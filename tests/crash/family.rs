@@ -56,11 +56,13 @@ pub(crate) fn wait(pid: i32) -> WaitStatus {
 }
 
 /// Waits for this child's end and leaves it a zombie, so that its number stays its own.
+#[cfg(feature = "crash-points")]
 pub(crate) fn outcome(pid: i32) -> WaitStatus {
     waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).expect("it is a child")
 }
 
 /// Waits until this child has stopped; false if it has ended instead.
+#[cfg(feature = "crash-points")]
 pub(crate) fn wait_stopped(pid: i32) -> bool {
     matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(..)))
 }
