@@ -248,7 +248,7 @@ impl Counters {
             meta: row::meta(key.bytes.len(), wide),
             sequence: free.sequence,
             hash: key.hash,
-            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed) + 1), RowChange::NO_COUNTS[1]],
+            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed).wrapping_add(1)), RowChange::NO_COUNTS[1]],
         };
         let mut intent = Intent::new();
         intent.push(segment, slot, COUNTERS_SPACE, &change, 0, &[]);

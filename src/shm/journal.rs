@@ -306,10 +306,10 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
             space.set_hint(segment, row);
             let freed = slot.freed_rows.load(Ordering::Relaxed);
             // Release: who finds the count unchanged, later, knows that no row was freed in between.
-            slot.freed_rows.store(freed + 1, Ordering::Release);
+            slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
         } else {
             // Release: the row is live again, with all that was stored.
-            header.sequence.store(begin_of(entry) + 1, Ordering::Release);
+            header.sequence.store(begin_of(entry).wrapping_add(1), Ordering::Release);
         }
     });
     point("row-even");

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shm_layout::{
     row,
-    slot::{Held, Slot, alive, lock},
+    slot::{Held, Journal, Slot, alive, lock},
 };
 
 use super::{arena, crash::point, directory, gate, heap, journal, locks, segment::Segment, threads};
@@ -35,8 +35,7 @@ pub(crate) fn recover_with(segment: &Segment, number: u32, pending: &AtomicU64) 
     pending.store(threads::pending_address(slot), Ordering::Release);
     let won = claim_dead(slot);
     if won {
-        undo_or_redo(segment, number);
-        slot.flag.store(0, Ordering::Release);
+        settle(segment, number);
         segment.header().recoveries.fetch_add(1, Ordering::Relaxed);
         // AcqRel: whoever claims the slot next sees it clean.
         slot.alive.swap(0, Ordering::AcqRel);
@@ -54,7 +53,8 @@ fn claim_dead(slot: &Slot) -> bool {
         && slot.alive.compare_exchange(seen, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-fn undo_or_redo(segment: &Segment, number: u32) {
+/// Steps 3 to 7 but for the last of them: afterwards the slot is clean. For its recoverer or its owner.
+pub(crate) fn settle(segment: &Segment, number: u32) {
     let slot = segment.slot(number);
     if journal::is_committed(slot) {
         journal::redo(segment, slot);
@@ -66,14 +66,26 @@ fn undo_or_redo(segment: &Segment, number: u32) {
     gate::open_for(segment, number);
     // The gate's lock, which comes first, goes last: until then no other closer believes that everybody is out.
     slot.held.iter().rev().for_each(|name| free_lock(segment, number, name));
+    slot.flag.store(0, Ordering::Release);
+}
+
+/// Whether a slot's owner is, or was, outside of all operations and holds nothing. So is every slot that has no owner, but
+/// in a damaged segment.
+pub(crate) fn is_clean(slot: &Slot) -> bool {
+    let Journal { state, new_len, old_len, .. } = &slot.journal;
+    let counts = [state, new_len, old_len, &slot.flag, &slot.claim_page];
+    counts.iter().all(|count| count.load(Ordering::Acquire) == 0)
+        && slot.claim_units[2].load(Ordering::Acquire) == 0
+        && slot.held.iter().all(|name| name.load(Ordering::Acquire) == 0)
 }
 
 fn free_lock(segment: &Segment, number: u32, name: &AtomicU64) {
-    let Some(held) = Held::decode(name.load(Ordering::Acquire)) else {
+    let encoded = name.load(Ordering::Acquire);
+    if encoded == 0 {
         return;
-    };
-    let word = locks::word_of(segment, held).filter(|word| word.load(Ordering::Acquire) & lock::OWNER == number);
-    if let Some(word) = word {
+    }
+    let word = Held::decode(encoded).and_then(|held| Some((held, locks::word_of(segment, held)?)));
+    if let Some((held, word)) = word.filter(|(_, word)| word.load(Ordering::Acquire) & lock::OWNER == number) {
         if let Held::Row(space, row) = held {
             settle_row(segment, space, row);
         }
@@ -92,7 +104,7 @@ fn settle_row(segment: &Segment, space: u32, number: u32) {
     point("settling");
     let sequence = header.sequence.load(Ordering::Acquire);
     if row::is_live(sequence) {
-        header.sequence.store(sequence + 2, Ordering::Release);
+        header.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     } else {
         space.set_hint(segment, number);
     }
@@ -107,10 +119,9 @@ pub(crate) fn recover_all(segment: &Segment) -> usize {
 /// Recovers every slot that somebody ever owned, marked or not. Only for one who is alone with the segment: after the
 /// death of everybody some slots may carry a number that no kernel marked, for instance in another PID namespace.
 pub(crate) fn recover_alone(segment: &Segment) -> usize {
-    for number in 1..=segment.slots() {
-        let word = &segment.slot(number).alive;
-        if word.load(Ordering::Acquire) != 0 {
-            word.store(alive::OWNER_DIED, Ordering::Release);
+    for slot in segment.all_slots() {
+        if slot.alive.load(Ordering::Acquire) != 0 || !is_clean(slot) {
+            slot.alive.store(alive::OWNER_DIED, Ordering::Release);
         }
     }
     recover_all(segment)

@@ -120,7 +120,10 @@ pub(crate) fn note_expiry(segment: &Segment, space: &Space, expire_at: u64) {
 /// Rows in use.
 fn count(segment: &Segment, space: &Space) -> u64 {
     match space.id {
-        KEYS_SPACE => (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db))).sum(),
+        KEYS_SPACE => {
+            let keys = (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db)));
+            keys.fold(0, u64::saturating_add)
+        }
         _ => space.count(segment),
     }
 }
@@ -171,7 +174,7 @@ fn none(segment: &Segment) -> Room {
 
 /// Whether the counts leave no room for `needed` rows, and none can expire. Certain if nobody frees one meanwhile.
 pub(crate) fn is_surely_full(segment: &Segment, space: &Space, needed: u64) -> bool {
-    !can_expire(segment, space) && count(segment, space) + needed > u64::from(space.rows)
+    !can_expire(segment, space) && count(segment, space).saturating_add(needed) > u64::from(space.rows)
 }
 
 enum Look {
@@ -272,7 +275,7 @@ pub(crate) fn store_word(header: &row::Header, sequence: u64, word: &AtomicU64, 
     // Release: a reader that sees the word also sees every earlier change of the sequence.
     word.store(value, Ordering::Release);
     point("word-stored");
-    header.sequence.store(sequence + 2, Ordering::Release);
+    header.sequence.store(sequence.wrapping_add(2), Ordering::Release);
 }
 
 /// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count.
@@ -293,7 +296,7 @@ pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: 
         id => {
             let cell = slot::row_cell(id);
             let counted = slot.counts[cell].load(Ordering::Relaxed);
-            [(cell as u32, counted - 1 - earlier), RowChange::NO_COUNTS[1]]
+            [(cell as u32, counted.wrapping_sub(1 + earlier)), RowChange::NO_COUNTS[1]]
         }
     };
     let change = RowChange {

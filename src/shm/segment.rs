@@ -350,7 +350,8 @@ impl Segment {
 
     /// The sum of a count over all slots; a sum below 0 is one in the making.
     pub(crate) fn sum_cell(&self, cell: usize) -> u64 {
-        let sum: i64 = self.all_slots().map(|slot| slot.counts[cell].load(Ordering::Acquire)).sum();
+        let counts = self.all_slots().map(|slot| slot.counts[cell].load(Ordering::Acquire));
+        let sum = counts.fold(0, i64::wrapping_add);
         sum.max(0) as u64
     }
 

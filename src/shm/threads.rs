@@ -29,7 +29,7 @@ use std::{
     },
 };
 
-use shm_layout::slot::{RobustHead, Slot, alive, journal};
+use shm_layout::slot::{RobustHead, Slot, alive};
 
 use super::{
     recovery,
@@ -258,8 +258,11 @@ fn take_slot(segment: &Segment, pending: &AtomicU64) -> Option<u32> {
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
         // AcqRel: what the last owner or its recoverer wrote to the slot is seen, and `pending` before the word.
         slot.alive.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok_and(|_| {
-            debug_assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE);
             slot.pid.store(std::process::id(), Ordering::Relaxed);
+            // A free slot is clean, unless somebody has damaged the segment.
+            if !recovery::is_clean(slot) {
+                recovery::settle(segment, number);
+            }
             true
         })
     })
