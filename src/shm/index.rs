@@ -98,14 +98,15 @@ impl Space {
     /// Puts a filled row into the index. With `again`, it may stand there already.
     pub(crate) fn publish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
         let known = if again { find_place(segment, self, hash, row) } else { None };
-        let place = known.unwrap_or_else(|| self.take_place(segment, hash, row));
+        // Without a place, which only damage explains, the row is in no index, as it would be after the loss of its place.
+        let Some(place) = known.or_else(|| self.take_place(segment, hash, row)) else { return };
         point("place-taken");
         set_tag(place.group, place.index, tag(hash));
         // Release: a reader that validates a miss by this count and finds it unchanged has seen every insertion before.
         self.group(segment, home(hash, self.groups)).counts.fetch_add(counts::INSERTION, Ordering::AcqRel);
     }
 
-    fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Place<'a> {
+    fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Option<Place<'a>> {
         let mut number = home(hash, self.groups);
         // There are five places for four rows and a row takes one at most; a second round is for places given back meanwhile.
         for _ in 0..2 * u64::from(self.groups) {
@@ -115,12 +116,12 @@ impl Space {
                     && word.compare_exchange(0, row + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             };
             if let Some(index) = group.rows.iter().position(taken) {
-                return Place { group, number, index };
+                return Some(Place { group, number, index });
             }
             count_overflow(group, true);
             number = self.group_after(number);
         }
-        panic!("the index of space {} has no place for row {row}", self.id);
+        None
     }
 
     /// Takes a row out of the index. With `again`, it may be out already, and overflow counts stay as they are.
