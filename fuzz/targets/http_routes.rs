@@ -88,7 +88,11 @@ fn check(head: &Head<'_>, response: &Response) {
     if response.body.as_ref().is_some_and(|body| body.content_type == "application/json") {
         let parsed = serde_json::from_slice::<serde_json::Value>(response.bytes());
         let parsed = parsed.unwrap_or_else(|error| panic!("{head:?}: {error} in {response:?}"));
-        assert_eq!(response.status >= 400 && response.status != 503, parsed["error"]["code"].is_string(), "{response:?}");
+        assert_eq!(
+            response.status >= 400 && response.status != 503,
+            parsed["error"]["code"].is_string(),
+            "{response:?}"
+        );
     }
     let one_line = |text: &str| text.bytes().all(|byte| (b' '..0x7f).contains(&byte));
     assert!(response.headers.iter().all(|(name, value)| one_line(name) && one_line(value)), "{response:?}");

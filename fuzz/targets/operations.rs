@@ -95,7 +95,13 @@ fn number(bytes: &mut Bytes<'_>) -> i64 {
 
 /// An expiry that lies far ahead or long ago, so that no answer depends on when it was asked for.
 fn expiry(bytes: &mut Bytes<'_>) -> Expiry {
-    bytes.of(&[Expiry::Never, Expiry::Keep, Expiry::At(4_000_000_000_000), Expiry::At(4_000_000_000_001), Expiry::At(1)])
+    bytes.of(&[
+        Expiry::Never,
+        Expiry::Keep,
+        Expiry::At(4_000_000_000_000),
+        Expiry::At(4_000_000_000_001),
+        Expiry::At(1),
+    ])
 }
 
 fn condition(bytes: &mut Bytes<'_>) -> Condition {
@@ -149,7 +155,8 @@ fn of_rows(bytes: &mut Bytes<'_>, table: &Table) -> String {
         10 => text(table.count()),
         11..13 => {
             let rows: Vec<_> = (0..bytes.below(7)).map(|_| (row_key(bytes), cells(bytes, table))).collect();
-            let borrow = |cells: &[(usize, Value)]| cells.iter().map(|(i, value)| (*i, value.clone())).collect::<Vec<_>>();
+            let borrow =
+                |cells: &[(usize, Value)]| cells.iter().map(|(i, value)| (*i, value.clone())).collect::<Vec<_>>();
             let owned: Vec<_> = rows.iter().map(|(key, cells)| (key, borrow(cells))).collect();
             let rows: Vec<_> = owned
                 .iter()

@@ -27,7 +27,11 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// All requests of a stream that arrives in pieces, and the error that ends it.
-fn parse(pieces: &mut dyn Iterator<Item = &[u8]>, limits: RequestLimits, authenticated: bool) -> (Vec<Request>, Option<ProtocolError>) {
+fn parse(
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+    limits: RequestLimits,
+    authenticated: bool,
+) -> (Vec<Request>, Option<ProtocolError>) {
     let mut parser = Parser::new(limits);
     parser.set_authenticated(authenticated);
     let (mut buf, mut args, mut requests) = (Vec::new(), Vec::new(), Vec::<Request>::new());

@@ -69,7 +69,8 @@ impl Damaged {
     fn new() -> Self {
         let valid = valid();
         let (name, path) = place("open");
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("/dev/shm is there");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("/dev/shm is there");
         file.set_len(REQUEST.memory).expect("there is room");
         for (at, page) in valid {
             file.write_all_at(page, *at).expect("there is room");
@@ -166,7 +167,11 @@ impl Damaged {
         self.set_half(slot + std::mem::offset_of!(Slot, alive) as u64, alive::OWNER_DIED);
         self.set_half(in_journal(std::mem::offset_of!(Journal, state)), journal::COMMITTED - u32::from(bytes.u8() & 1));
         self.set_half(in_journal(std::mem::offset_of!(Journal, op)), 1 + bytes.below(5) as u32);
-        let counts = [std::mem::offset_of!(Journal, entries), std::mem::offset_of!(Journal, new_len), std::mem::offset_of!(Journal, old_len)];
+        let counts = [
+            std::mem::offset_of!(Journal, entries),
+            std::mem::offset_of!(Journal, new_len),
+            std::mem::offset_of!(Journal, old_len),
+        ];
         for field in counts {
             self.set_half(in_journal(field), bytes.of(&[0, 1, 2, 3, 200, u32::MAX]));
         }
@@ -225,7 +230,9 @@ fn fill(store: &Store) {
             store.counter([b'c', i]).and_then(|counter| counter.add(5)).expect("there is room");
         }
     }
-    for (key, value) in [(&b"int"[..], &b"41"[..]), (b"inner", b"value"), (b"block", &[b'b'; 300]), (b"tree", &[b't'; 70_000])] {
+    for (key, value) in
+        [(&b"int"[..], &b"41"[..]), (b"inner", b"value"), (b"block", &[b'b'; 300]), (b"tree", &[b't'; 70_000])]
+    {
         store.kv().set(0, key, value, SetOptions::default()).expect("there is room");
         store.kv().set(3, &[key, &[b'k'; 40]].concat(), value, SetOptions::default()).expect("there is room");
     }
@@ -282,15 +289,21 @@ fn use_keys(store: &Store, db: u8) {
     let kv = store.kv();
     let _ = (kv.len(db), kv.expiring(db), kv.random_key(db), kv.scan(db, 0, 100));
     let outer = |key: &[u8]| [key, &[b'k'; 40]].concat();
-    let names = [&b"int"[..], b"inner", b"block", b"tree"].map(|name| if db == 0 { name.to_vec() } else { outer(name) });
+    let names =
+        [&b"int"[..], b"inner", b"block", b"tree"].map(|name| if db == 0 { name.to_vec() } else { outer(name) });
     let keys = names.each_ref().map(Vec::as_slice);
     let _ = kv.mget(db, &keys);
     for key in keys {
         let _ = (kv.get(db, key, &mut Vec::new()), kv.kind(db, key), kv.strlen(db, key), kv.ttl(db, key));
-        let _ = (kv.incr(db, key, 1), kv.append(db, key, b"tail", 100_000), kv.expire(db, key, Expiry::At(4_000_000_000_000), Default::default()));
+        let _ = (
+            kv.incr(db, key, 1),
+            kv.append(db, key, b"tail", 100_000),
+            kv.expire(db, key, Expiry::At(4_000_000_000_000), Default::default()),
+        );
     }
     let _ = kv.set(db, keys[2], &[b'n'; 900], SetOptions::default());
-    let _ = (kv.mset(db, &[(keys[0], b"n"), (b"another", &[b'n'; 100])], false), kv.rename(db, keys[3], keys[1], false));
+    let _ =
+        (kv.mset(db, &[(keys[0], b"n"), (b"another", &[b'n'; 100])], false), kv.rename(db, keys[3], keys[1], false));
     let many: Vec<_> = (0..66).map(|i| format!("many {i}")).collect();
     let _ = kv.mset(db, &many.iter().map(|name| (name.as_bytes(), &[b'm'; 40][..])).collect::<Vec<_>>(), false);
     let _ = (kv.delete(db, keys[1]), kv.getdel(db, keys[0]));

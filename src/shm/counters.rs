@@ -27,6 +27,7 @@ use super::{
     gate,
     journal::{Intent, RowChange},
     locks::{self, Attempt, Writer, patiently},
+    protocol::sequence,
     rows::{self, Room, claim_free},
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -261,8 +262,7 @@ impl Counters {
         let Some(words) = self.space.words(&self.segment, row) else {
             return;
         };
-        // Release: who sees a word stored from here on also sees the last tenant's end.
-        fence(Ordering::Release);
+        sequence::doubted();
         words[EXPIRE_WORD].store(0, Ordering::Relaxed);
         words[BODY_WORD].store(value as u64, Ordering::Relaxed);
         for (word, bytes) in words[self.space.key_at as usize / 8..].iter().zip(name.chunks(8)) {

@@ -14,6 +14,7 @@ mod journal;
 mod keys;
 mod locks;
 mod mem;
+mod protocol;
 mod recovery;
 mod rows;
 mod segment;

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shm_layout::{
     row,
-    slot::{Held, Journal, Slot, alive, lock},
+    slot::{Held, Journal, Slot, alive},
 };
 
-use super::{arena, crash::point, directory, gate, heap, journal, locks, segment::Segment, threads};
+use super::{arena, crash::point, directory, gate, heap, journal, locks, protocol, segment::Segment, threads};
 use crate::sys::{futex, robust};
 
 /// Recovers slot `number` if the kernel has marked it and nobody else is at it; whether it did.
@@ -33,24 +33,15 @@ pub(crate) fn recover(segment: &Segment, number: u32) -> bool {
 pub(crate) fn recover_with(segment: &Segment, number: u32, pending: &AtomicU64) -> bool {
     let slot = segment.slot(number);
     pending.store(threads::pending_address(slot), Ordering::Release);
-    let won = claim_dead(slot);
+    let won = protocol::lock::claim_dead(&slot.alive, robust::thread_id());
     if won {
         settle(segment, number);
         segment.header().recoveries.fetch_add(1, Ordering::Relaxed);
-        // AcqRel: whoever claims the slot next sees it clean.
-        slot.alive.swap(0, Ordering::AcqRel);
+        protocol::lock::vacate(&slot.alive);
         futex::wake_all(&slot.alive);
     }
     pending.store(0, Ordering::Release);
     won
-}
-
-fn claim_dead(slot: &Slot) -> bool {
-    let seen = slot.alive.load(Ordering::Acquire);
-    let mine = robust::thread_id() | alive::WAITERS;
-    // AcqRel: what the dead one wrote is seen.
-    seen & alive::OWNER_DIED != 0
-        && slot.alive.compare_exchange(seen, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Steps 3 to 7 but for the last of them: afterwards the slot is clean. For its recoverer or its owner.
@@ -66,7 +57,7 @@ pub(crate) fn settle(segment: &Segment, number: u32) {
     gate::open_for(segment, number);
     // The gate's lock, which comes first, goes last: until then no other closer believes that everybody is out.
     slot.held.iter().rev().for_each(|name| free_lock(segment, number, name));
-    slot.flag.store(0, Ordering::Release);
+    protocol::gate::lower(&slot.flag);
 }
 
 /// Whether a slot's owner is, or was, outside of all operations and holds nothing. So is every slot that has no owner, but
@@ -85,11 +76,12 @@ fn free_lock(segment: &Segment, number: u32, name: &AtomicU64) {
         return;
     }
     let word = Held::decode(encoded).and_then(|held| Some((held, locks::word_of(segment, held)?)));
-    if let Some((held, word)) = word.filter(|(_, word)| word.load(Ordering::Acquire) & lock::OWNER == number) {
+    if let Some((held, word)) = word.filter(|(_, word)| protocol::lock::is_held_by(word, number)) {
         if let Held::Row(space, row) = held {
             settle_row(segment, space, row);
         }
-        word.swap(0, Ordering::AcqRel);
+        // Who waits for it sleeps on the slot, and is woken when that is vacant.
+        protocol::lock::free(word);
     }
     name.store(0, Ordering::Release);
 }
@@ -104,7 +96,7 @@ fn settle_row(segment: &Segment, space: u32, number: u32) {
     point("settling");
     let sequence = header.sequence.load(Ordering::Acquire);
     if row::is_live(sequence) {
-        header.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        protocol::sequence::raise(&header.sequence, sequence);
     } else {
         space.set_hint(segment, number);
     }

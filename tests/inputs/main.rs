@@ -56,7 +56,8 @@ impl Random {
 /// The files that are kept for a target, in the order of their names.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-    let mut files: Vec<_> = fs::read_dir(folder).expect("the seeds are there").map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("the seeds are there").map(|file| file.unwrap().path()).collect();
     files.sort();
     files.iter().map(|file| fs::read(file).expect("a readable file")).collect()
 }
