@@ -3,9 +3,9 @@
 //! One row of `OPTIONS` is one option. Values stay text here; what they mean is for [`crate::config`] to say, for all
 //! sources alike.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::StyledStr};
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::StyledStr, value_parser};
 
 use crate::config::{LISTS, NAMES};
 
@@ -88,6 +88,9 @@ const OPTIONS: [Opt; 26] = [
         help: "Log lines as text or json" },
 ];
 
+/// The one subcommand.
+const CHECK: &str = "check";
+
 const ABOUT: &str = "A crash-safe store in shared memory: tables, counters and keys, served over HTTP and RESP";
 
 const EXAMPLES: &str = "\
@@ -102,6 +105,7 @@ Examples:
   store-master --workers 8
   store-master --memory 2gb --table 'demo_table:128:name=string(64),score=int'
   STORE_MASTER_REQUIREPASS=... store-master --http 0.0.0.0:8080 --resp off
+  store-master check --segment demo
 
 Once it serves, it prints one line for each listener and then a line that starts
 with 'ready' to standard output. SIGTERM or SIGINT: end running requests, then
@@ -112,6 +116,34 @@ Exit codes:
   1  failed at run time
   2  bad usage or settings, or the environment refuses (port in use, no memory)";
 
+const CHECK_ABOUT: &str = "Check a segment from end to end: index and rows, counts, memory, locks";
+
+const CHECK_HELP: &str = "\
+A segment that is in use is checked behind its gate: requests wait meanwhile. Of
+one that was left behind, what the dead left is recovered first, as at a start.
+Neither environment variables nor a settings file are looked at.
+
+Exit codes:
+  0  sound
+  1  something is wrong, or the segment is busy
+  2  bad usage, no such segment, or a file that is none";
+
+/// What a command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Serve with these settings.
+    Serve(Given),
+    /// Check a segment.
+    Check {
+        /// Its name.
+        segment: String,
+        /// Whether the report is to be one JSON object.
+        json: bool,
+        /// Longest wait for the gate.
+        wait: Duration,
+    },
+}
+
 /// The settings that a command line gives: name and values, in no particular order.
 pub type Given = Vec<(&'static str, Vec<String>)>;
 
@@ -120,9 +152,29 @@ pub type Given = Vec<(&'static str, Vec<String>)>;
 /// # Errors
 ///
 /// What `clap` says about it; that includes the texts of `--help` and `--version`, which are no failures.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Given, clap::Error> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Order, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
-    Ok(NAMES.iter().filter_map(|name| Some((*name, values(&matches, name)?))).collect())
+    if let Some(check) = matches.subcommand_matches(CHECK) {
+        return Ok(Order::Check {
+            segment: check.get_one::<String>("segment").cloned().unwrap_or_default(),
+            json: check.get_flag("json"),
+            wait: Duration::from_secs(check.get_one("wait").copied().unwrap_or_default()),
+        });
+    }
+    Ok(Order::Serve(NAMES.iter().filter_map(|name| Some((*name, values(&matches, name)?))).collect()))
+}
+
+fn check() -> Command {
+    let segment = Arg::new("segment").long("segment").value_name("NAME").required(true);
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue);
+    let wait = Arg::new("wait").long("wait").value_name("SECONDS").default_value("5").allow_negative_numbers(true);
+    Command::new(CHECK)
+        .about(CHECK_ABOUT)
+        .after_help(CHECK_HELP)
+        .max_term_width(110)
+        .arg(segment.help("The segment: /dev/shm/NAME"))
+        .arg(json.help("Report one JSON object"))
+        .arg(wait.value_parser(value_parser!(u64).range(0..=86_400)).help("Longest wait for those inside an operation"))
 }
 
 fn values(matches: &ArgMatches, name: &str) -> Option<Vec<String>> {
@@ -133,7 +185,10 @@ fn command() -> Command {
     Command::new("store-master")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
-        .override_usage("store-master [OPTIONS]")
+        .override_usage("store-master [OPTIONS]\n       store-master check --segment NAME [--json] [--wait SECONDS]")
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(check())
         .after_help(EXAMPLES)
         .max_term_width(110)
         .args(OPTIONS.iter().map(argument))
@@ -161,8 +216,37 @@ fn help(option: &Opt) -> StyledStr {
 mod tests {
     use super::*;
 
-    fn given(arguments: &[&str]) -> Result<Given, clap::Error> {
+    fn order(arguments: &[&str]) -> Result<Order, clap::Error> {
         parse(["store-master"].iter().chain(arguments).map(OsString::from))
+    }
+
+    fn given(arguments: &[&str]) -> Result<Given, clap::Error> {
+        match order(arguments)? {
+            Order::Serve(given) => Ok(given),
+            Order::Check { .. } => panic!("{arguments:?} ask for a check"),
+        }
+    }
+
+    #[test]
+    fn a_check_names_its_segment_and_how() {
+        let check = |segment: &str, json, seconds| Order::Check {
+            segment: segment.to_owned(),
+            json,
+            wait: Duration::from_secs(seconds),
+        };
+        assert_eq!(order(&["check", "--segment", "a"]).unwrap(), check("a", false, 5));
+        assert_eq!(order(&["check", "--json", "--segment=b", "--wait", "0"]).unwrap(), check("b", true, 0));
+        assert_eq!(order(&["check", "--help"]).unwrap_err().exit_code(), 0);
+        for wrong in [
+            &["check"] as &[&str],
+            &["check", "a"],
+            &["check", "--segment", "a", "--wait", "-1"],
+            &["check", "--segment", "a", "--wait", "long"],
+            &["check", "--segment", "a", "--workers", "2"],
+            &["--segment", "a", "check"],
+        ] {
+            assert_eq!(order(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub(crate) fn run(data: &[u8]) {
     let opened = if choice & 2 == 0 { Segment::create(options(&file.name)) } else { Segment::attach(&file.name) };
     if let Ok(segment) = opened {
         segment.recover();
+        let _ = segment.verify(Some(PATIENCE), &mut |_, _| {});
         use_all(&segment);
+        let _ = segment.verify(Some(PATIENCE), &mut |_, _| {});
         let _ = Segment::attach(&file.name).map(|again| again.memory());
     }
 }

@@ -127,13 +127,19 @@ impl Units {
         Self { first: (at - segment.geometry().arena_at) / UNIT_BYTES, count: bytes / UNIT_BYTES }
     }
 
+    /// Whether these are units of the arena; they may be an allegation.
+    pub(crate) fn is_in_arena(self, segment: &Segment) -> bool {
+        let end = self.first.checked_add(self.count);
+        self.count > 0 && end.is_some_and(|end| end <= segment.geometry().arena_pages * PAGE_UNITS)
+    }
+
     /// Where the run starts in the segment.
     pub(crate) fn at(self, segment: &Segment) -> u64 {
         segment.geometry().arena_at + self.first * UNIT_BYTES
     }
 
     /// The pages that the run touches, with the bits of each that belong to it.
-    fn pages(self) -> impl Iterator<Item = (u32, u64)> {
+    pub(crate) fn pages(self) -> impl Iterator<Item = (u32, u64)> {
         let end = self.first + self.count;
         let pages = self.first / PAGE_UNITS..end.div_ceil(PAGE_UNITS);
         pages.map(move |page| {

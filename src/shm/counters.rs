@@ -34,7 +34,7 @@ use super::{
 };
 
 /// The flag of a wide counter.
-const WIDE: u16 = 1;
+pub(crate) const WIDE: u16 = 1;
 /// Values of a counter that is not wide stay below this, give or take the steps under way.
 const NEAR_END: u64 = 1 << 62;
 /// Steps of this size and more are added by compare-and-swap.

@@ -76,7 +76,7 @@ pub(crate) fn space(segment: &Segment, index: usize) -> Option<Space> {
 }
 
 /// Shape and place of a table; `None` if they are not those of a table in the arena.
-fn place_of(segment: &Segment, entry: &Entry) -> Option<(Shape, u64)> {
+pub(crate) fn place_of(segment: &Segment, entry: &Entry) -> Option<(Shape, u64)> {
     let shape = shape_of(entry);
     let at = entry.region_at.load(Ordering::Relaxed);
     let body = [shape.key_bytes, shape.fixed_bytes, shape.string_bytes].map(u64::from).iter().sum::<u64>();
@@ -184,6 +184,10 @@ pub(crate) fn settle_claim(segment: &Segment, slot: &Slot) {
     };
     let [first, count] = [0, 1].map(|i| slot.claim_units[i].load(Ordering::Relaxed));
     let run = Units { first, count };
+    if !run.is_in_arena(segment) {
+        // Damage: nothing can have been taken.
+        return slot.claim_units[2].store(0, Ordering::Release);
+    }
     let made = (index as usize) < ENTRIES && {
         let entry = segment.entry(index as usize);
         entry.state.load(Ordering::Acquire) == state::LIVE && entry.region_at.load(Ordering::Relaxed) == run.at(segment)

@@ -27,6 +27,22 @@ use crate::sys::membarrier;
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// What stood in the gate's words although nobody held its lock: whoever lets go of it has opened the gate before.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// It was marked as closed.
+    pub(crate) closed: bool,
+    /// Its sequence was odd.
+    pub(crate) odd: bool,
+}
+
+impl Left {
+    fn note(&mut self, segment: &Segment) {
+        self.closed |= segment.header().gate_closed.load(Ordering::Acquire) != 0;
+        self.odd |= segment.header().gate_sequence.load(Ordering::Acquire) % 2 == 1;
+    }
+}
+
 /// The closed gate. Opens when dropped.
 pub(crate) struct Gate<'a> {
     writer: Writer<'a>,
@@ -39,8 +55,18 @@ impl<'a> Gate<'a> {
     ///
     /// [`Refusal::Busy`] if somebody else has it, or if a writer does not come out in time.
     pub(crate) fn close(segment: &'a Segment) -> Result<Self, Refusal> {
+        Self::close_noting(segment, &mut Left::default())
+    }
+
+    /// As [`Gate::close`], and says what stood in the gate's words when its lock was got.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::close`].
+    pub(crate) fn close_noting(segment: &'a Segment, left: &mut Left) -> Result<Self, Refusal> {
         let mut writer = Writer::outside(segment)?;
         writer.lock(Held::Gate, &segment.header().gate_lock)?;
+        left.note(segment);
         gate::mark(&segment.header().gate_closed);
         let everybody_out = membarrier::global().is_ok() && all_out(segment, writer.number());
         if !everybody_out {
@@ -106,8 +132,12 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
     for number in (1..=segment.slots()).filter(|&number| number != closer) {
         let slot = segment.slot(number);
         while gate::is_up(&slot.flag) {
-            if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+            let life = slot.alive.load(Ordering::Acquire);
+            if life & alive::OWNER_DIED != 0 {
                 recovery::recover(segment, number);
+            } else if life == 0 {
+                // A slot without an owner has nobody inside, whatever stands in its flag.
+                break;
             } else if attempt.left().is_err() {
                 return false;
             } else {

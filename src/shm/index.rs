@@ -96,14 +96,17 @@ impl Space {
     /// Puts a filled row into the index. With `again`, it may stand there already.
     pub(crate) fn publish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
         let known = if again { find_place(segment, self, hash, row) } else { None };
-        // Without a place, which only damage explains, the row is in no index, as it would be after the loss of its place.
-        let Some(place) = known.or_else(|| self.take_place(segment, hash, row)) else { return };
+        let Some(place) = known.or_else(|| self.take_place(segment, hash, row)) else {
+            // The row stays out of the index; a check reports it.
+            return;
+        };
         point("place-taken");
         place::set_tag(place.group, place.index, tag(hash));
         // Release: a reader that validates a miss by this count and finds it unchanged has seen every insertion before.
         self.group(segment, home(hash, self.groups)).counts.fetch_add(counts::INSERTION, Ordering::AcqRel);
     }
 
+    /// Takes a place for a row; `None` if there is none, as only damage explains.
     fn take_place<'a>(&self, segment: &'a Segment, hash: u64, row: u32) -> Option<Place<'a>> {
         let mut number = home(hash, self.groups);
         // There are five places for four rows and a row takes one at most; a second round is for places given back meanwhile.
@@ -133,6 +136,11 @@ impl Space {
             number = self.group_after(number);
         }
     }
+}
+
+/// The tag of a place; 0: none.
+pub(crate) fn tag_at(group: &Group, place: usize) -> u8 {
+    (group.tags[place / 8].load(Ordering::Acquire) >> (place % 8 * 8)) as u8
 }
 
 #[cfg(test)]

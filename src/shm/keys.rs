@@ -35,8 +35,6 @@ use super::{
     space::{Found, Key, Space},
 };
 use record::Seen;
-#[cfg(test)]
-pub(crate) use record::blocks_of;
 pub(crate) use record::{cells_without, list_old_blocks, read_key};
 pub(crate) use walk::finish_flush;
 

@@ -25,6 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod verify;
 
 pub use counters::{Counted, Counters};
 pub use crash::POINTS as CRASH_POINTS;
@@ -33,3 +34,4 @@ pub use keys::{Change, Keys, Record, Value as KeyValue};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
 pub use stats::StatCells;
 pub use tables::{RowWords, Tables, Verdict};
+pub use verify::{Finding, FindingKind, Holder, Verification};

@@ -44,8 +44,8 @@ pub(crate) fn recover_with(segment: &Segment, number: u32, pending: &AtomicU64) 
     won
 }
 
-/// Steps 3 to 7 but for the last of them: afterwards the slot is clean. For its recoverer or its owner.
-pub(crate) fn settle(segment: &Segment, number: u32) {
+/// Steps 3 to 6, and the flag: afterwards the slot is clean.
+fn settle(segment: &Segment, number: u32) {
     let slot = segment.slot(number);
     if journal::is_committed(slot) {
         journal::redo(segment, slot);
@@ -60,8 +60,8 @@ pub(crate) fn settle(segment: &Segment, number: u32) {
     protocol::gate::lower(&slot.flag);
 }
 
-/// Whether a slot's owner is, or was, outside of all operations and holds nothing. So is every slot that has no owner, but
-/// in a damaged segment.
+/// Whether a slot's owner is, or was, outside of all operations and holds nothing. So is every slot without an owner, as its last
+/// one or a recoverer left it, unless the segment was damaged.
 pub(crate) fn is_clean(slot: &Slot) -> bool {
     let Journal { state, new_len, old_len, .. } = &slot.journal;
     let counts = [state, new_len, old_len, &slot.flag, &slot.claim_page];
@@ -108,7 +108,7 @@ pub(crate) fn recover_all(segment: &Segment) -> usize {
     (1..=segment.slots()).filter(marked).filter(|&number| recover(segment, number)).count()
 }
 
-/// Recovers every slot that somebody ever owned, marked or not. Only for one who is alone with the segment: after the
+/// Recovers every slot that somebody ever owned, marked or not, and every one that is not clean. Only for one who is alone with the segment: after the
 /// death of everybody some slots may carry a number that no kernel marked, for instance in another PID namespace.
 pub(crate) fn recover_alone(segment: &Segment) -> usize {
     for slot in segment.all_slots() {

@@ -31,7 +31,8 @@ use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
-    ORPHANS_WAIT, check_geometry, geometry_of, give_memory, lock_as_master, master_of, path_of, peek, was_cut_short,
+    ORPHANS_WAIT, check_geometry, geometry_of, give_memory, lock_as_master, lock_if_left, master_of, open_existing,
+    path_of, peek, was_cut_short,
 };
 
 pub use error::{Refusal, SegmentError};
@@ -130,7 +131,7 @@ impl Segment {
     ///
     /// [`SegmentError`].
     pub fn attach(name: &str) -> Result<Self, SegmentError> {
-        let file = sys::file::open(&path_of(name)?, false, 0).map_err(failed("opening the segment"))?;
+        let file = open_existing(name)?;
         let start = Instant::now();
         // A starter holds the lock for the moments in which it recovers.
         while !sys::file::try_attach(&file, Attachment::Shared).map_err(failed("locking the segment"))? {
@@ -139,15 +140,49 @@ impl Segment {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let geometry = geometry_of(&file, name)?;
-        let segment = Self::map(file, geometry, Some(name))?;
-        if segment.header().state.load(Ordering::Acquire) != header::state::READY {
-            return Err(SegmentError::Foreign(name.to_owned()));
-        }
+        let segment = Self::map_made(file, name)?;
         if segment.header().pid_namespace.load(Ordering::Relaxed) != own_namespace()? {
             return Err(SegmentError::Namespace(name.to_owned()));
         }
         Ok(segment)
+    }
+
+    /// Attaches to a named segment in order to check it, with the settings that it was made with. Of one that was left behind this
+    /// process is the master while the result lives: it recovers every slot as a starting master does, which are so many, and
+    /// no other master can start.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`].
+    pub fn inspect(name: &str) -> Result<(Self, Option<usize>), SegmentError> {
+        let file = open_existing(name)?;
+        let (segment, recovered) = if lock_if_left(&file)? {
+            let alone = sys::file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
+            let segment = Self::map_made(file, name)?;
+            let recovered = segment.take_over(name, alone)?;
+            sys::file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
+            (segment, Some(recovered))
+        } else {
+            (Self::attach(name)?, None)
+        };
+        segment.admit_process()?;
+        Ok((segment, recovered))
+    }
+
+    /// Process id of the master, or of the last one.
+    #[must_use]
+    pub fn master(&self) -> u64 {
+        self.header().master.load(Ordering::Acquire)
+    }
+
+    /// Maps a segment whose making came to its end, as it says that it is.
+    fn map_made(file: File, name: &str) -> Result<Self, SegmentError> {
+        let geometry = geometry_of(&file, name)?;
+        let segment = Self::map(file, geometry, Some(name))?;
+        match segment.header().state.load(Ordering::Acquire) {
+            header::state::READY => Ok(segment),
+            _ => Err(SegmentError::Foreign(name.to_owned())),
+        }
     }
 
     fn anonymous(geometry: Geometry) -> Result<Self, SegmentError> {
@@ -191,20 +226,20 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Becomes the master of a segment that was left behind.
-    fn take_over(&self, name: &str, alone: bool) -> Result<(), SegmentError> {
+    /// Becomes the master of a segment that was left behind; returns how many slots it recovered.
+    fn take_over(&self, name: &str, alone: bool) -> Result<usize, SegmentError> {
         let namespace = own_namespace()?;
         let header = self.header();
-        if alone {
+        let recovered = if alone {
             header.pid_namespace.store(namespace, Ordering::Relaxed);
-            recovery::recover_alone(self);
+            recovery::recover_alone(self)
         } else if header.pid_namespace.load(Ordering::Relaxed) != namespace {
             return Err(SegmentError::Namespace(name.to_owned()));
         } else {
-            recovery::recover_all(self);
-        }
+            recovery::recover_all(self)
+        };
         header.master.store(u64::from(std::process::id()), Ordering::Release);
-        Ok(())
+        Ok(recovered)
     }
 
     fn map(file: File, geometry: Geometry, name: Option<&str>) -> Result<Self, SegmentError> {

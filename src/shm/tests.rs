@@ -1,5 +1,7 @@
 //! Defects that were found in the segment, each with its story, so that they do not come back.
 
+mod arbitrary;
+mod damage;
 mod deaths;
 mod storm;
 

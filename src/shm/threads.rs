@@ -252,17 +252,14 @@ fn take_slot(segment: &Segment, pending: &AtomicU64) -> Option<u32> {
         if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
             recovery::recover_with(segment, number, pending);
         }
-        if slot.alive.load(Ordering::Acquire) != 0 {
+        // A free slot that is not clean has been damaged, and is nobody's until a master is alone with it.
+        if slot.alive.load(Ordering::Acquire) != 0 || !recovery::is_clean(slot) {
             return false;
         }
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
         // AcqRel: what the last owner or its recoverer wrote to the slot is seen, and `pending` before the word.
         slot.alive.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok_and(|_| {
             slot.pid.store(std::process::id(), Ordering::Relaxed);
-            // A free slot is clean, unless somebody has damaged the segment.
-            if !recovery::is_clean(slot) {
-                recovery::settle(segment, number);
-            }
             true
         })
     })

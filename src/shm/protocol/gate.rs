@@ -39,8 +39,10 @@ pub(crate) fn unmark(closed: &AtomicU32) {
 
 /// Makes readers doubt what they read, once everybody is out.
 pub(crate) fn shut(sequence: &AtomicU64) {
+    // An odd one was left by damage: it goes to the next odd number.
+    let odd = sequence.load(Ordering::Relaxed) % 2;
     // Release: a reader that sees a change made from here on also sees the odd sequence when it looks again.
-    sequence.fetch_add(1, Ordering::AcqRel);
+    sequence.fetch_add(1 + odd, Ordering::AcqRel);
     fence(Ordering::SeqCst);
 }
 

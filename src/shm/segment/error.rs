@@ -60,6 +60,8 @@ pub enum SegmentError {
         /// What was asked for.
         wanted: u64,
     },
+    /// There is no segment of this name.
+    Missing(String),
     /// The file holds no segment.
     Foreign(String),
     /// Processes of another PID namespace are attached.
@@ -100,6 +102,7 @@ impl fmt::Display for SegmentError {
                 "segment '{name}' was made with {field} = {found}, asked for is {wanted}; \
                  use the same value, or --fresh to throw its contents away"
             ),
+            Self::Missing(name) => write!(f, "there is no segment '{name}': no file '{DIRECTORY}/{name}'"),
             Self::Foreign(name) => {
                 write!(
                     f,

@@ -10,6 +10,7 @@
 use std::{
     fs,
     fs::File,
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -58,6 +59,29 @@ pub(super) fn lock_as_master(name: &str, path: &Path, mode: u32) -> Result<File,
         let pid = master_of(&file);
         if is_alive(pid) || start.elapsed() > ORPHANS_WAIT {
             return Err(SegmentError::InUse { name: name.to_owned(), pid });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Opens the file of a segment that is there.
+pub(super) fn open_existing(name: &str) -> Result<File, SegmentError> {
+    sys::file::open(&path_of(name)?, false, 0).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => SegmentError::Missing(name.to_owned()),
+        _ => failed("opening the segment")(source),
+    })
+}
+
+/// Takes the master's lock of a segment that was left behind; false if there are a master or workers. Those of
+/// a killed master end within moments, and are waited for.
+pub(super) fn lock_if_left(file: &File) -> Result<bool, SegmentError> {
+    let start = Instant::now();
+    loop {
+        if sys::file::try_lock(file).map_err(failed("locking the segment"))? {
+            return Ok(true);
+        }
+        if is_alive(master_of(file)) || start.elapsed() > ORPHANS_WAIT {
+            return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(10));
     }

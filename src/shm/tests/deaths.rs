@@ -6,30 +6,12 @@
 //! one of them survives. Then the state must be the old or the new one, and the whole segment sound.
 #![allow(unsafe_code)]
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    sync::{atomic::Ordering, mpsc::channel},
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, sync::mpsc::channel, time::Duration};
 
-use shm_layout::{
-    KEYS_SPACE,
-    directory::{ENTRIES, state},
-    heap::{BlockRef, block, block_bytes, blocks, kind},
-    keys::{KEY_WORD, VALUE_WORD},
-    limits::DATABASES,
-    row,
-    slot::{self, Held, journal},
-};
+use shm_layout::{row, slot::Held};
 
 use super::{super::*, NOW, set, table};
-use crate::shm::{
-    crash::hook,
-    directory, gate, heap, keys,
-    space::{Key, Space},
-    tables::RowWords,
-};
+use crate::shm::{crash::hook, directory, gate, tables::RowWords};
 
 /// Ends the calling thread as SIGKILL does.
 pub(super) fn die() -> ! {
@@ -126,127 +108,11 @@ fn read_state(segment: &Segment) -> State {
     (rows, names.iter().map(value).collect(), counters, tables.iter().map(|table| table.spec().name.clone()).collect())
 }
 
-/// Nothing is held, half done or lost, wherever one looks.
+/// Nothing is held, half done or lost, wherever one looks, and nobody dead was left to recover.
 pub(super) fn assert_sound(segment: &Segment, at: &str) {
-    for slot in segment.all_slots() {
-        assert_eq!(slot.flag.load(Ordering::Relaxed), 0, "{at}: a flag is up");
-        assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE, "{at}: an intent is left");
-        assert_eq!(slot.journal.new_len.load(Ordering::Relaxed), 0, "{at}: a block is listed");
-        assert!(slot.held.iter().all(|name| name.load(Ordering::Relaxed) == 0), "{at}: a lock is named");
-        assert_eq!(slot.claim_page.load(Ordering::Relaxed), 0, "{at}: a page is claimed");
-        assert_eq!(slot.claim_units[2].load(Ordering::Relaxed), 0, "{at}: units are claimed");
-    }
-    let header = segment.header();
-    assert_eq!(header.gate_sequence.load(Ordering::Relaxed) % 2, 0, "{at}: the gate is closed");
-    assert_eq!(header.gate_closed.load(Ordering::Relaxed), 0, "{at}: the gate is closing");
-    assert_eq!(header.gate_lock.load(Ordering::Relaxed), 0, "{at}: the gate is locked");
-    assert_eq!(header.directory_lock.load(Ordering::Relaxed), 0, "{at}: the directory is locked");
-    let tables = (0..ENTRIES).filter(|&index| segment.entry(index).state.load(Ordering::Relaxed) == state::LIVE);
-    let tables = tables.filter_map(|index| directory::space(segment, index));
-    for space in tables.chain([segment.counters_space(), segment.keys_space()]) {
-        assert_space(segment, &space, at);
-    }
-    assert_heap(segment, at);
-    assert_units(segment, at);
-}
-
-/// Index and rows agree, the count is exact, every free row can be found.
-fn assert_space(segment: &Segment, space: &Space, at: &str) {
-    let mut live = 0;
-    for number in 0..space.rows {
-        let (Some(header), Some(words)) = (space.header(segment, number), space.words(segment, number)) else {
-            continue;
-        };
-        assert_eq!(header.lock.load(Ordering::Relaxed), 0, "{at}: row {number} of {} is locked", space.id);
-        let hinted = space.hint_word(segment, number / 64).load(Ordering::Relaxed) >> (number % 64) & 1 == 1;
-        if row::is_live(header.sequence.load(Ordering::Relaxed)) {
-            live += 1;
-            let mut key = Vec::new();
-            assert!(super::super::rows::read_key(segment, space, header.meta.load(Ordering::Relaxed), words, &mut key));
-            let key = Key { bytes: &key, db: 0, hash: segment.hash(&key, 0) };
-            let found = space.find(segment, key).map(|found| found.row);
-            assert_eq!(found, Some(number), "{at}: row {number} of {} is not where its key leads", space.id);
-        } else {
-            assert!(hinted, "{at}: free row {number} of {} is lost", space.id);
-        }
-    }
-    for group in 0..space.groups {
-        let group = space.group(segment, group);
-        assert_eq!(group.lock.load(Ordering::Relaxed), 0, "{at}: a group of {} is locked", space.id);
-        for place in &group.rows {
-            let number = place.load(Ordering::Relaxed);
-            let lives = |number: u32| {
-                space.header(segment, number).is_some_and(|row| row::is_live(row.sequence.load(Ordering::Relaxed)))
-            };
-            assert!(number == 0 || lives(number - 1), "{at}: the index of {} names a free row", space.id);
-        }
-    }
-    let counted = match space.id {
-        KEYS_SPACE => (0..DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db))).sum(),
-        _ => space.count(segment),
-    };
-    assert_eq!(counted, live, "{at}: the count of {}", space.id);
-}
-
-/// Every block in use belongs to one live record, every free one can be found, and no page hangs in between.
-fn assert_heap(segment: &Segment, at: &str) {
-    let space = segment.keys_space();
-    let mut reachable = BTreeMap::new();
-    let mut reach = |block: BlockRef| {
-        assert!(reachable.insert(block.at(), block.generation()).is_none(), "{at}: a block has two owners");
-    };
-    for number in 0..space.rows {
-        let (Some(header), Some(words)) = (space.header(segment, number), space.words(segment, number)) else {
-            continue;
-        };
-        if !row::is_live(header.sequence.load(Ordering::Relaxed)) {
-            continue;
-        }
-        let meta = header.meta.load(Ordering::Relaxed);
-        let named =
-            keys::blocks_of(meta, words[KEY_WORD].load(Ordering::Relaxed), words[VALUE_WORD].load(Ordering::Relaxed));
-        for (block, tree) in named {
-            if tree {
-                let chunks = heap::contents(segment, block, 8).expect("in the arena")[0].load(Ordering::Relaxed);
-                (0..chunks as usize).for_each(|index| reach(heap::chunk(segment, block, index)));
-            }
-            reach(block);
-        }
-    }
-    let mut used = 0;
-    for page in 0..segment.geometry().arena_pages as u32 {
-        let desc = segment.page(page);
-        let state = desc.state.load(Ordering::Relaxed);
-        assert_ne!(state & kind::MASK, kind::CLAIMED, "{at}: page {page} is lost");
-        let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
-            continue;
-        };
-        let (start, count) = blocks(bytes);
-        for number in 0..u64::from(count) {
-            let place = segment.page_at(page) + start + number * bytes;
-            let word = segment.mem().word(place).load(Ordering::Relaxed);
-            let hints = segment.page_at(page) + shm_layout::heap::PAGE_HEAD + number / 64 * 8;
-            let hinted = segment.mem().word(hints).load(Ordering::Relaxed) >> (number % 64) & 1 == 1;
-            if block::is_used(word) {
-                used += 1;
-                assert_eq!(reachable.get(&place), Some(&block::generation(word)), "{at}: a block leaked");
-            } else {
-                assert!(hinted && desc.hint.load(Ordering::Relaxed) == 1, "{at}: a free block is lost");
-            }
-        }
-    }
-    assert_eq!(used, reachable.len(), "{at}: a record names a free block");
-}
-
-/// The units in use are those of the tables.
-fn assert_units(segment: &Segment, at: &str) {
-    let pages = 0..segment.geometry().arena_pages as u32;
-    let table_pages =
-        pages.map(|page| segment.page(page)).filter(|desc| desc.state.load(Ordering::Relaxed) == kind::TABLE);
-    let used: u64 = table_pages.map(|desc| u64::from(desc.units.load(Ordering::Relaxed).count_ones())).sum();
-    let tables = Tables::list(segment, None).expect("nobody is in the way");
-    let owned: u64 = tables.iter().map(|table| table.bytes() / shm_layout::table::UNIT_BYTES).sum();
-    assert_eq!(used, owned, "{at}: units are lost");
+    let seen = segment.verify(Some(Duration::from_secs(5)), &mut |_, _| {}).expect("nobody is in the way");
+    assert!(seen.is_sound(), "{at}: {:#?}", seen.findings);
+    assert_eq!((seen.recovered, seen.hidden_pages), (0, 0), "{at}");
 }
 
 fn small_segment() -> Segment {

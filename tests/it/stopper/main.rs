@@ -32,6 +32,7 @@ fn run(segment: &str, operation: &str) -> Outcome {
             Ok(())
         }
         "counter-make" => store.counter("c")?.increment().map(drop).map_err(Into::into),
+        "table-drop" => store.drop_table("t").map(drop).map_err(Into::into),
         "table-make" => store.make("made", 10, &[Column::int("a")]).map(drop).map_err(Into::into),
         unknown => Err(format!("no operation is called {unknown}").into()),
     }
