@@ -23,7 +23,7 @@ mod stats;
 mod sweep;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 mod verify;
 

@@ -2,7 +2,7 @@
 
 mod arbitrary;
 mod damage;
-mod deaths;
+pub(crate) mod deaths;
 mod storm;
 
 use std::{
