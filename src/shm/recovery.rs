@@ -4,7 +4,8 @@
 //! slot as on any owner. Recovery holds no lock and needs no slot:
 //!
 //! 1. `pending` of the recoverer names the slot's `alive`: if the recoverer dies, the kernel marks the slot again.
-//! 2. CAS `alive` from OWNER_DIED to the recoverer's thread id. One wins; the others sleep or go on.
+//! 2. CAS `alive` from OWNER_DIED to the recoverer's thread id. One wins; the others sleep or go on. A release fence follows: whoever sees what the
+//!    recoverer stores also sees what the dead one stored before, above all odd sequences.
 //! 3. A committed journal is carried out again (every value in it is absolute); of an uncommitted one the new blocks are given back.
 //! 4. A page or region that was being claimed is completed or given back.
 //! 5. The gate is opened if the dead one had it.

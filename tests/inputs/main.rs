@@ -82,7 +82,7 @@ fn try_all(target: &str, run: fn(&[u8]), usual: usize) {
 
 #[test]
 fn the_parser_does_not_mind_how_bytes_are_cut() {
-    try_all("resp_parser", targets::resp_parser::run, 20_000);
+    try_all("resp_parser", targets::resp_parser::run, 10_000);
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn every_http_request_is_answered() {
 
 #[test]
 fn a_segment_of_any_contents_is_refused_or_used() {
-    try_all("segment_open", targets::segment_open::run, 400);
+    try_all("segment_open", targets::segment_open::run, 200);
 }
 
 #[test]
 fn the_shared_store_agrees_with_the_oracle() {
-    try_all("operations", targets::operations::run, 400);
+    try_all("operations", targets::operations::run, 100);
 }
