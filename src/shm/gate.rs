@@ -139,6 +139,8 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
                 // A slot without an owner has nobody inside, whatever stands in its flag.
                 break;
             } else if attempt.left().is_err() {
+                // If it is gone, the next attempt finds it marked.
+                recovery::is_dead(slot);
                 return false;
             } else {
                 std::thread::yield_now();

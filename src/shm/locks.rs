@@ -347,6 +347,11 @@ pub(crate) fn sleep_on_owner(
     }
     if let Some(marked) = protocol::lock::mark(word, seen, &owner.alive, life) {
         threads::with_pending(|pending| sleep(pending, owner, marked, timeout));
+        let waits_on = word.load(Ordering::Acquire) == seen | lock::WAIT;
+        if waits_on && owner.alive.load(Ordering::Acquire) == marked {
+            // Waited in vain: the next round recovers an owner that is gone.
+            recovery::is_dead(owner);
+        }
     }
     Ok(())
 }

@@ -29,6 +29,8 @@ mod verify;
 
 pub use counters::{Counted, Counters};
 pub use crash::POINTS as CRASH_POINTS;
+#[cfg(feature = "crash-points")]
+pub use crash::on_crash_point;
 pub use directory::{RawSpec, TableListing};
 pub use keys::{Change, Keys, Record, Value as KeyValue};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};

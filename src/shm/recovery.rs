@@ -14,6 +14,13 @@
 //! 7. The flag goes down; `alive` = 0, and only now may the slot be claimed by somebody else; all sleepers are woken.
 //!
 //! Killed after any step, the next recoverer starts over: steps 3 to 6 find done what was done.
+//!
+//! **Owners that vanish.** One end goes past the kernel's marks: a thread that is not its process's first calls `exec`. It goes on
+//! under the id of the first one, and by that id the kernel looks for what it owns. So whoever has waited for an owner in vain, and
+//! the master once a second, asks the kernel whether there is a thread of that id ([`is_dead`]). If there is none, the owner is gone, and
+//! its slot is marked in the kernel's stead. If somebody else has got the id meanwhile, that waits until he ends; nobody who
+//! lives is taken for dead. (That would take an id that is free when the question is asked, and that goes, in the
+//! instant before the mark is made, to a thread that claims the very slot, which a third one has just recovered.)
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +50,22 @@ pub(crate) fn recover_with(segment: &Segment, number: u32, pending: &AtomicU64) 
     }
     pending.store(0, Ordering::Release);
     won
+}
+
+/// Whether the owner of a slot is dead: the kernel has marked the slot, or it knows no thread of the owner's id, and the
+/// slot is marked here. One system call for an owner that is not marked.
+pub(crate) fn is_dead(slot: &Slot) -> bool {
+    let seen = slot.alive.load(Ordering::Acquire);
+    if seen & alive::OWNER_DIED != 0 || seen == 0 {
+        return seen != 0;
+    }
+    if robust::exists(seen & alive::TID) {
+        return false;
+    }
+    let mark = (seen & alive::WAITERS) | alive::OWNER_DIED;
+    let marked = slot.alive.compare_exchange(seen, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    futex::wake_all(&slot.alive);
+    marked
 }
 
 /// Steps 3 to 6, and the flag: afterwards the slot is clean.
@@ -103,10 +126,10 @@ fn settle_row(segment: &Segment, space: u32, number: u32) {
     }
 }
 
-/// Recovers every slot that the kernel has marked; returns how many.
+/// Recovers every slot whose owner is dead; returns how many. One system call for each owner that lives.
 pub(crate) fn recover_all(segment: &Segment) -> usize {
-    let marked = |&number: &u32| segment.slot(number).alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0;
-    (1..=segment.slots()).filter(marked).filter(|&number| recover(segment, number)).count()
+    let dead = |&number: &u32| is_dead(segment.slot(number));
+    (1..=segment.slots()).filter(dead).filter(|&number| recover(segment, number)).count()
 }
 
 /// Recovers every slot that somebody ever owned, marked or not, and every one that is not clean. Only for one who is alone with the segment: after the

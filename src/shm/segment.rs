@@ -29,7 +29,7 @@ use shm_layout::{
     table,
 };
 
-use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use super::{crash::point, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
@@ -217,6 +217,7 @@ impl Segment {
         }
         let segment = if remake {
             give_memory(&file, name, geometry.request.memory)?;
+            point("segment-allocated");
             Self::made(file, geometry, Some(name))?
         } else {
             check_geometry(&file, name, geometry)?;
@@ -314,6 +315,7 @@ impl Segment {
         header.started_ms.store(clock::now_ms(), Ordering::Relaxed);
         self.0.counters.set_all_hints(self);
         header.magic.store(MAGIC, Ordering::Relaxed);
+        point("segment-filled");
         // Release: whoever finds the segment ready finds all of it.
         header.state.store(header::state::READY, Ordering::Release);
         Ok(())
@@ -348,6 +350,11 @@ impl Segment {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.0.geometry.request.workers as usize
+    }
+
+    /// Whether this process is in the PID namespace of all who use the segment, as far as it can tell.
+    pub(crate) fn is_of_own_namespace(&self) -> bool {
+        own_namespace().is_ok_and(|own| own == self.header().pid_namespace.load(Ordering::Relaxed))
     }
 
     pub(crate) fn mem(&self) -> &Mem {

@@ -241,12 +241,13 @@ fn with_scratch<T>(words: usize, body: impl FnOnce(&mut [u64]) -> T) -> T {
         static SCRATCH: std::cell::Cell<Vec<u64>> = const { std::cell::Cell::new(Vec::new()) };
     }
     debug_assert!(words > BODY_WORD);
-    // Taken out for the time of the call, so that a call within the call gets a buffer of its own.
-    let mut scratch = SCRATCH.take();
+    // Taken out for the time of the call, so that a call within the call gets a buffer of its own. So does a destructor that
+    // runs when the thread has none any more.
+    let mut scratch = SCRATCH.try_with(std::cell::Cell::take).unwrap_or_default();
     if scratch.len() < words {
         scratch.resize(words, 0);
     }
     let result = body(&mut scratch[..words]);
-    SCRATCH.set(scratch);
+    let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     result
 }

@@ -7,7 +7,10 @@ mod storm;
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -378,4 +381,74 @@ fn a_closed_gate_holds_a_worker_up_for_a_moment_only() {
     });
     drop(gate);
     assert!(longest.unwrap() < Duration::from_secs(1));
+}
+
+/// A thread that is not its process's first and calls `exec` goes on under the first one's id, by which the kernel looks for what
+/// it owns. Its slot was never marked, and the locks in it were held for good.
+#[test]
+fn an_owner_that_no_thread_has_the_id_of_is_dead() {
+    let segment = segment(64);
+    let table = table(&segment, 16, 8);
+    write(&table, b"row", 1);
+    let space = segment.space(0).unwrap();
+    let row = live_rows(&segment, &space)[0];
+    let other = 7;
+    let slot = segment.slot(other);
+    slot.held[0].store(Held::Row(space.id, row).encode(), Ordering::Relaxed);
+    slot.flag.store(1, Ordering::Relaxed);
+    // One more than the greatest id that the kernel gives out.
+    slot.alive.store(1 << 22, Ordering::Release);
+    space.header(&segment, row).unwrap().lock.store(other, Ordering::Release);
+    write(&table, b"row", 2);
+    assert_eq!((slot.alive.load(Ordering::Acquire), slot.flag.load(Ordering::Acquire)), (0, 0));
+    slot.flag.store(1, Ordering::Relaxed);
+    slot.alive.store(1 << 22, Ordering::Release);
+    // The gate's closer does not wait for it either.
+    table.clear(None).expect("nobody who lives is inside");
+    assert_eq!(slot.alive.load(Ordering::Acquire), 0);
+}
+
+/// A thread that ended gave its slot back even if it was in the middle of a write, as one that calls `exit` there is; nobody
+/// could free the locks of that slot any more.
+#[test]
+fn a_slot_in_the_middle_of_a_write_is_not_given_back() {
+    let segment = segment(64);
+    let table = table(&segment, 16, 8);
+    write(&table, b"row", 1);
+    let space = segment.space(0).unwrap();
+    let row = live_rows(&segment, &space)[0];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = Writer::enter(&segment).unwrap();
+            writer.lock(Held::Row(space.id, row), &space.header(&segment, row).unwrap().lock).unwrap();
+            // Its destructor never runs, those of the thread do.
+            std::mem::forget(writer);
+        });
+    });
+    write(&table, b"row", 2);
+}
+
+/// A function that runs at the end of a thread could get no slot, so a write without a limit to its patience never returned.
+#[test]
+fn a_destructor_of_a_thread_can_write() {
+    struct Last(Arc<Tables>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            write(&self.0, b"last", 3);
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) };
+    }
+    let segment = segment(64);
+    let last = Last(Arc::new(table(&segment, 16, 8)));
+    std::thread::spawn(move || {
+        // Known to the thread before its slot is, and destroyed after it.
+        LAST.set(Some(last));
+        LAST.with_borrow(|last| write(&last.as_ref().unwrap().0, b"first", 1));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(live_rows(&segment, &segment.space(0).unwrap()).len(), 2);
+    assert_eq!(segment.recover(), 1, "the slot of the last write is the kernel's to mark");
 }

@@ -3,6 +3,8 @@
 
 use std::{ffi::c_void, io};
 
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+
 /// Makes the `len` bytes at `head` the calling thread's list.
 ///
 /// # Errors
@@ -27,4 +29,11 @@ pub unsafe fn set_list(head: *const c_void, len: usize) -> io::Result<()> {
 #[must_use]
 pub fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+/// Whether there is a thread of this id, of whatever process, in the PID namespace of the caller.
+#[must_use]
+pub fn exists(thread: u32) -> bool {
+    // Without a signal the kernel only looks; that it may not be sent one is an answer as well.
+    kill(Pid::from_raw(thread as i32), None) != Err(Errno::ESRCH)
 }

@@ -9,6 +9,8 @@ mod architecture;
 mod bad_input;
 mod check;
 mod clients;
+#[cfg(feature = "crash-points")]
+mod deaths;
 mod http;
 mod kill;
 mod life;

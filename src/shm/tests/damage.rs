@@ -211,17 +211,16 @@ fn overlap(segment: &Segment) {
     entry.state.store(shm_layout::directory::state::LIVE, Ordering::Relaxed);
 }
 
-/// Damages the first group whose count lets searches go on, if a key stands behind it.
+/// Puts more keys into the index than their home group has room for, and lowers the count that lets searches go on.
 fn lower_an_overflow(segment: &Segment) {
-    let space = rows_of(segment);
-    for number in 0..space.groups {
-        let group = space.group(segment, number);
-        let counts = group.counts.load(Ordering::Relaxed);
-        if counts & counts::OVERFLOW != 0 {
-            return group.counts.store(counts - 1, Ordering::Relaxed);
-        }
-    }
-    panic!("a table at its fullest has keys that stand behind their group");
+    let (keys, space, home) = (Keys::new(segment), segment.keys_space(), 3);
+    let at_home = |key: &String| space.home(segment.hash(key.as_bytes(), 0)) == home;
+    (0..).map(|i| format!("key {i}")).filter(at_home).take(PLACES + 4).for_each(|key| set(&keys, key.as_bytes(), b"v"));
+    let group = space.group(segment, home);
+    let counts = group.counts.load(Ordering::Relaxed);
+    assert!(counts & counts::OVERFLOW != 0 && verify(segment).is_sound());
+    // One less than the keys that stand behind it need.
+    group.counts.store(counts - 1, Ordering::Relaxed);
 }
 
 /// A damage: what is done, and which kinds of finding come of it, in alphabetical order of their names here.
