@@ -27,6 +27,7 @@ use super::{
     gate,
     journal::{Intent, RowChange},
     locks::{self, Attempt, Writer, patiently},
+    protocol::sequence,
     rows::{self, Room, claim_free},
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -248,7 +249,7 @@ impl Counters {
             meta: row::meta(key.bytes.len(), wide),
             sequence: free.sequence,
             hash: key.hash,
-            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed) + 1), RowChange::NO_COUNTS[1]],
+            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed).wrapping_add(1)), RowChange::NO_COUNTS[1]],
         };
         let mut intent = Intent::new();
         intent.push(segment, slot, COUNTERS_SPACE, &change, 0, &[]);
@@ -261,8 +262,7 @@ impl Counters {
         let Some(words) = self.space.words(&self.segment, row) else {
             return;
         };
-        // Release: who sees a word stored from here on also sees the last tenant's end.
-        fence(Ordering::Release);
+        sequence::doubted();
         words[EXPIRE_WORD].store(0, Ordering::Relaxed);
         words[BODY_WORD].store(value as u64, Ordering::Relaxed);
         for (word, bytes) in words[self.space.key_at as usize / 8..].iter().zip(name.chunks(8)) {

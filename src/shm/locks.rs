@@ -22,7 +22,7 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,7 @@ use shm_layout::slot::{self, Held, Slot, alive, lock};
 
 use super::{
     crash::point,
-    gate, heap, journal, recovery,
+    gate, heap, journal, protocol, recovery,
     segment::{Refusal, Segment},
     threads,
 };
@@ -99,7 +99,7 @@ fn pause(segment: &Segment) {
         return std::thread::sleep(PAUSE);
     }
     if life & alive::OWNER_DIED == 0
-        && let Some(marked) = mark_waiters(owner, life)
+        && let Some(marked) = protocol::lock::mark_life(&owner.alive, life)
     {
         threads::with_pending(|pending| sleep(pending, owner, marked, PAUSE));
     }
@@ -145,14 +145,10 @@ impl<'a> Writer<'a> {
     #[inline]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
         loop {
-            self.slot.flag.store(1, Ordering::Relaxed);
-            // Pairs with the `membarrier` of the gate's closer: the flag is up before the gate is looked at.
-            compiler_fence(Ordering::SeqCst);
-            // Acquire: what was done under the gate is seen by whoever finds it open.
-            if self.segment.header().gate_closed.load(Ordering::Acquire) == 0 {
+            if protocol::gate::raise(&self.slot.flag, &self.segment.header().gate_closed) {
                 return Ok(());
             }
-            self.slot.flag.store(0, Ordering::Release);
+            protocol::gate::lower(&self.slot.flag);
             gate::wait(self.segment, &mut self.attempt)?;
         }
     }
@@ -180,8 +176,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(crate) fn lock(&mut self, name: Held, word: &'a AtomicU32) -> Result<(), Refusal> {
         self.announce(name);
-        // AcqRel: the announcement is visible before the lock, and what the last owner wrote is seen.
-        if word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        if !protocol::lock::take(word, self.number)
             && let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt)
         {
             self.slot.held[self.held].store(0, Ordering::Relaxed);
@@ -203,7 +198,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(crate) fn try_lock(&mut self, name: Held, word: &'a AtomicU32) -> bool {
         self.announce(name);
-        let taken = word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let taken = protocol::lock::take(word, self.number);
         if taken {
             self.keep(word);
         } else {
@@ -275,7 +270,7 @@ impl<'a> Writer<'a> {
     /// [`Refusal::Busy`] if the gate stays closed.
     pub(crate) fn breathe(&mut self) -> Result<(), Refusal> {
         self.unlock_to(0);
-        self.slot.flag.store(0, Ordering::Release);
+        protocol::gate::lower(&self.slot.flag);
         self.attempt = Attempt::default();
         point("breathing");
         self.raise_flag()
@@ -288,8 +283,7 @@ impl Drop for Writer<'_> {
         point("before-release");
         self.give_back_blocks();
         self.unlock_to(0);
-        // Release: everything that was written under the flag is seen by a closer who finds it down.
-        self.slot.flag.store(0, Ordering::Release);
+        protocol::gate::lower(&self.slot.flag);
     }
 }
 
@@ -306,15 +300,14 @@ pub(crate) fn word_of(segment: &Segment, held: Held) -> Option<&AtomicU32> {
 /// Frees a lock word of `slot`'s and wakes who waits for it.
 #[inline]
 pub(crate) fn release(slot: &Slot, word: &AtomicU32) {
-    // AcqRel: Release for the next owner; Acquire so that a waiter's WAITERS is seen when its WAIT is.
-    if word.swap(0, Ordering::AcqRel) & lock::WAIT != 0 {
+    if protocol::lock::free(word) {
         wake(slot);
     }
 }
 
 #[cold]
 fn wake(slot: &Slot) {
-    slot.alive.fetch_and(!alive::WAITERS, Ordering::AcqRel);
+    protocol::lock::unmark(&slot.alive);
     futex::wake_all(&slot.alive);
 }
 
@@ -330,7 +323,7 @@ pub(crate) fn acquire_slow(
     loop {
         let seen = word.load(Ordering::Acquire);
         if seen == 0 {
-            if word.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if protocol::lock::take(word, number) {
                 return Ok(());
             }
         } else if !backoff.is_completed() {
@@ -386,28 +379,15 @@ pub(crate) fn sleep_on_owner(
         std::thread::yield_now();
         return Ok(());
     }
-    let waited = seen | lock::WAIT;
-    if seen != waited && word.compare_exchange(seen, waited, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        return Ok(());
-    }
-    let marked = mark_waiters(owner, life).filter(|_| word.load(Ordering::Acquire) == waited);
-    if let Some(marked) = marked {
+    if let Some(marked) = protocol::lock::mark(word, seen, &owner.alive, life) {
         threads::with_pending(|pending| sleep(pending, owner, marked, left.min(RE_EXAMINE)));
-    }
-    let stands = marked.is_some_and(|marked| owner.alive.load(Ordering::Acquire) == marked);
-    if stands && word.load(Ordering::Acquire) == waited {
-        // Waited in vain: the next round recovers an owner that is gone.
-        recovery::is_dead(owner);
+        let waits_on = word.load(Ordering::Acquire) == seen | lock::WAIT;
+        if waits_on && owner.alive.load(Ordering::Acquire) == marked {
+            // Waited in vain: the next round recovers an owner that is gone.
+            recovery::is_dead(owner);
+        }
     }
     Ok(())
-}
-
-/// Sets WAITERS in an `alive` that was `life`; what it is now, or `None` if it has changed.
-fn mark_waiters(owner: &Slot, life: u32) -> Option<u32> {
-    let marked = life | alive::WAITERS;
-    let stands =
-        life == marked || owner.alive.compare_exchange(life, marked, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-    stands.then_some(marked)
 }
 
 fn sleep(pending: &AtomicU64, owner: &Slot, marked: u32, timeout: Duration) {

@@ -14,6 +14,7 @@ mod journal;
 mod keys;
 mod locks;
 mod mem;
+mod protocol;
 mod recovery;
 mod rows;
 mod segment;
@@ -22,7 +23,7 @@ mod stats;
 mod sweep;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 mod verify;
 

@@ -13,7 +13,7 @@ mod change;
 mod walk;
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering, fence},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use super::{
     directory::{self, RawSpec, TableListing},
     gate,
     locks::{Attempt, Writer, patiently},
+    protocol::sequence,
     rows::is_past,
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -176,8 +177,7 @@ impl Tables {
             if let Some(live) = live {
                 self.copy(live.row, out);
             }
-            // Acquire: everything copied was read before the sequences are looked at again.
-            fence(Ordering::Acquire);
+            sequence::copied();
             let steady = match live {
                 Some(live) => self.sequence(live.row) == live.sequence,
                 None => found.is_none(),
@@ -222,7 +222,7 @@ impl Tables {
     }
 
     fn sequence(&self, row: u32) -> u64 {
-        self.space.header(&self.segment, row).map_or(0, |header| header.sequence.load(Ordering::Relaxed))
+        self.space.header(&self.segment, row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 mod arbitrary;
 mod damage;
-mod deaths;
+pub(crate) mod deaths;
 mod storm;
 
 use std::{
@@ -252,6 +252,67 @@ fn a_damaged_segment_is_survived() {
     dead.held[0].store(Held::Row(COUNTERS_SPACE, u32::MAX).encode(), Ordering::Relaxed);
     dead.alive.store(alive::OWNER_DIED, Ordering::Relaxed);
     assert_eq!(segment.recover(), 1);
+}
+
+/// A slot without an owner in which something was left, as only damage explains, was claimed as it was: the next operation of its
+/// owner panicked, and again in the process that came after it. Nobody takes such a slot now, and a master that is alone cleans it.
+#[test]
+fn a_slot_that_is_not_clean_is_not_claimed() {
+    let damages: [fn(&slot::Slot); 5] = [
+        |slot| slot.flag.store(1, Ordering::Relaxed),
+        |slot| slot.held[3].store(Held::Directory.encode(), Ordering::Relaxed),
+        |slot| slot.held[7].store(u64::MAX, Ordering::Relaxed),
+        |slot| slot.journal.state.store(slot::journal::COMMITTED, Ordering::Relaxed),
+        |slot| slot.claim_page.store(u32::MAX, Ordering::Relaxed),
+    ];
+    for (i, damage) in damages.into_iter().enumerate() {
+        let segment = segment(512);
+        damage(segment.slot(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| set(&Keys::new(&segment), b"k", b"v")).join().unwrap();
+        });
+        assert!(!super::recovery::is_clean(segment.slot(1)), "damage {i}");
+        assert_eq!(super::recovery::recover_alone(&segment), 1);
+        assert!(super::recovery::is_clean(segment.slot(1)), "damage {i}");
+        set(&Keys::new(&segment), b"k", b"w");
+    }
+}
+
+/// A record that names no block of the arena panicked who read it under its lock. It is as good as absent.
+#[test]
+fn a_record_that_cannot_be_read_is_absent() {
+    let segment = segment(512);
+    let keys = Keys::new(&segment);
+    set(&keys, b"k", &[b'v'; 1000]);
+    let space = segment.keys_space();
+    let words = space.words(&segment, live_rows(&segment, &space)[0]).unwrap();
+    words[shm_layout::keys::VALUE_WORD].store(u64::MAX, Ordering::Relaxed);
+    let mut value = b"before".to_vec();
+    assert_eq!(keys.read(None, NOW, 0, b"k", Some(&mut value)), Ok(None));
+    assert_eq!(value, b"before");
+    let mut seen = Vec::new();
+    let mut append = |record: Option<super::Record<'_>>| {
+        seen.push(record.is_some());
+        Change::Set(Cow::Borrowed(b"new"), 0)
+    };
+    keys.change(None, NOW, 0, b"k", true, &mut append).unwrap();
+    assert_eq!(seen, [false]);
+    keys.read(None, NOW, 0, b"k", Some(&mut value)).unwrap();
+    assert_eq!((&value[..], keys.len(0)), (&b"beforenew"[..], 1));
+}
+
+/// An index of which every place names some row, as only damage explains, has none for a new one: the insertion panicked
+/// with its intent committed, and so did everybody who then recovered it.
+#[test]
+fn an_index_without_a_place_is_survived() {
+    let segment = segment(100);
+    let space = segment.keys_space();
+    let all = || (0..space.groups).flat_map(|group| &space.group(&segment, group).rows);
+    all().for_each(|place| place.store(space.rows, Ordering::Relaxed));
+    set(&Keys::new(&segment), b"k", b"v");
+    all().for_each(|place| place.store(0, Ordering::Relaxed));
+    set(&Keys::new(&segment), b"l", b"v");
+    assert_eq!(Keys::new(&segment).read(None, NOW, 0, b"l", None).map(|read| read.is_some()), Ok(true));
 }
 
 /// The index names a row that stays odd and that nobody holds, as only damage explains: whoever looks for the key gives up in time.

@@ -37,7 +37,7 @@ use std::{
     },
 };
 
-use shm_layout::slot::{RobustHead, Slot, alive, journal};
+use shm_layout::slot::{RobustHead, Slot, alive};
 
 use super::{
     recovery,
@@ -301,26 +301,17 @@ fn take_slot_of_dead(segment: &Segment, pending: &AtomicU64, is_dead: impl Fn(&S
         if is_dead(slot) {
             recovery::recover_with(segment, number, pending);
         }
-        if slot.alive.load(Ordering::Acquire) != 0 || !is_clean(slot) {
+        // A free slot that is not clean has been damaged, and is nobody's until a master is alone with it.
+        if slot.alive.load(Ordering::Acquire) != 0 || !recovery::is_clean(slot) {
             return false;
         }
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
         // AcqRel: what the last owner or its recoverer wrote to the slot is seen, and `pending` before the word.
         slot.alive.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok_and(|_| {
-            debug_assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE);
             slot.pid.store(std::process::id(), Ordering::Relaxed);
             true
         })
     })
-}
-
-/// Whether a free slot is as its last owner, or the recoverer, must have left it. Another one has been damaged, and is nobody's.
-fn is_clean(slot: &Slot) -> bool {
-    slot.flag.load(Ordering::Acquire) == 0
-        && slot.held[0].load(Ordering::Acquire) == 0
-        && slot.journal.state.load(Ordering::Acquire) == journal::IDLE
-        && slot.journal.new_len.load(Ordering::Acquire) == 0
-        && slot.journal.old_len.load(Ordering::Acquire) == 0
 }
 
 /// The address that `pending` must hold for the kernel to look at the `alive` word of `slot`.

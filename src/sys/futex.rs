@@ -17,6 +17,10 @@ pub fn wait(word: &AtomicU32, expected: u32, timeout: Duration) -> bool {
 
 /// Wakes all who sleep on `word`.
 pub fn wake_all(word: &AtomicU32) {
+    // Miri's futexes are of one process; in its tests nobody sleeps.
+    if cfg!(miri) {
+        return;
+    }
     // Waking cannot fail on a mapped word, and there is nobody to tell.
     let _ = futex::wake(word, Flags::empty(), i32::MAX as u32);
 }

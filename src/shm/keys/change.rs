@@ -174,11 +174,13 @@ impl Keys {
         lock_first: bool,
         change: &mut dyn FnMut(Option<Record<'_>>) -> Change<'v>,
     ) -> Result<Step, Refusal> {
+        // A locked record that cannot be read is damaged: its value counts as absent, and can be replaced.
+        let mut sound = true;
         let looked = if lock_first {
             let seen = self.lock_key(writer, key)?;
-            let sound =
-                seen.is_none_or(|seen| value.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out)));
-            sound.then_some(seen)
+            let read = |seen: Seen| value.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out));
+            sound = seen.is_none_or(read);
+            Some(seen)
         } else {
             self.look(key, value.as_deref_mut())
         };
@@ -186,7 +188,7 @@ impl Keys {
             return Ok(Step::Again);
         };
         let value = value.map_or(&[][..], |value| &value[..]);
-        let live = seen.filter(|seen| !is_past(seen.expire_at(), now_ms));
+        let live = seen.filter(|seen| sound && !is_past(seen.expire_at(), now_ms));
         let wanted = change(live.map(|seen| Record { value, expire_at: seen.expire_at() }));
         match (seen, wanted) {
             (None, Change::Set(value, expire_at)) => self.insert(writer, key, &value, expire_at),

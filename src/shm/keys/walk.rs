@@ -32,8 +32,8 @@ const SCAN_EFFORT: u64 = 16;
 impl Keys {
     /// Records that exist so far, in use or not.
     fn records(&self) -> u64 {
-        let pages = self.segment.header().record_pages.load(Ordering::Acquire);
-        pages.saturating_mul(u64::from(shm_layout::keys::PAGE_RECORDS)).min(u64::from(self.space.rows))
+        let pages = self.segment.header().record_pages.load(Ordering::Acquire).min(self.segment.geometry().key_pages);
+        (pages * u64::from(shm_layout::keys::PAGE_RECORDS)).min(u64::from(self.space.rows))
     }
 
     /// Reads the key of a record if it is live, in `db` and not expired.

@@ -344,7 +344,7 @@ impl Tables {
             meta: row::meta(key.bytes.len(), 0),
             sequence: free.sequence,
             hash: key.hash,
-            cells: [(cell as u32, counted + 1 + earlier), RowChange::NO_COUNTS[1]],
+            cells: [(cell as u32, counted.wrapping_add(1 + earlier)), RowChange::NO_COUNTS[1]],
         };
         intent.push(&self.segment, slot, self.space.id, &change, 0, &[]);
     }
