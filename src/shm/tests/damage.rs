@@ -13,7 +13,7 @@ use shm_layout::{
     index::{Group, PLACES, counts, tag},
     keys::{LEN_WORD, VALUE_WORD},
     row,
-    slot::{self, Held, alive},
+    slot::{self, Held},
 };
 
 use super::{super::*, NOW, live_rows, segment, set, table, write};
