@@ -13,7 +13,7 @@ use shm_layout::{
     index::{Group, PLACES, counts, tag},
     keys::{LEN_WORD, VALUE_WORD},
     row,
-    slot::{self, Held, alive},
+    slot::{self, Held},
 };
 
 use super::{super::*, NOW, live_rows, segment, set, table, write};
@@ -23,6 +23,7 @@ use crate::shm::{
     index::tag_at,
     space::{Key, Space},
 };
+use crate::sys::robust;
 
 /// A slot that nobody owns.
 const FREE_SLOT: u32 = 9;
@@ -450,7 +451,7 @@ fn counts_too_high_and_pages_without_their_hint_are_no_findings() {
 fn those_who_wait_for_the_gate_are_not_reported() {
     let segment = populated();
     let waiting = segment.slot(FREE_SLOT);
-    waiting.alive.store(alive::TID, Ordering::Relaxed);
+    waiting.alive.store(robust::thread_id(), Ordering::Relaxed);
     waiting.held[0].store(Held::Gate.encode(), Ordering::Relaxed);
     assert!(verify(&segment).is_sound());
     waiting.held[0].store(Held::Row(KEYS_SPACE, 1).encode(), Ordering::Relaxed);
@@ -462,7 +463,7 @@ fn those_who_wait_for_the_gate_are_not_reported() {
 fn a_check_that_cannot_close_the_gate_says_who_is_inside() {
     let segment = populated();
     let inside = segment.slot(FREE_SLOT);
-    inside.alive.store(alive::TID, Ordering::Relaxed);
+    inside.alive.store(robust::thread_id(), Ordering::Relaxed);
     inside.pid.store(4711, Ordering::Relaxed);
     inside.flag.store(1, Ordering::Relaxed);
     let seen = segment.verify(Some(Duration::from_millis(20)), &mut |_, _| {});

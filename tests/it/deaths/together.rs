@@ -1,13 +1,11 @@
 //! Several deaths at once: two workers in the middle of a write, one that recovers the other, all of them, the master first,
 //! and master and workers in the same instant.
 
-use std::{thread, time::Duration};
-
 use nix::sys::signal::Signal;
 
 use super::scene::{HANG, SET_KEY, Scene, TRANSFER, is_sound, kill_together};
 use crate::{
-    harness::{Server, alive, segment_name, signal, state, wait_until},
+    harness::{Reply, Server, alive, segment_name, signal, state, wait_until},
     load::{self, Load, TABLES, audit, total},
 };
 
@@ -132,6 +130,17 @@ fn all_workers_killed_at_once_under_load() {
     audit(&server, &books, 0);
 }
 
+/// Every writer of the load has written beyond this number: the audit reads what each of them wrote in this run.
+fn all_have_written(server: &Server, from: u64) -> bool {
+    let mut redis = server.redis();
+    (0..4).all(|writer| {
+        let row = redis.run(&format!("TABLE.GET agree row{writer} a"));
+        let value = redis.run(&format!("GET value{writer}"));
+        // The value of a number is written after the row.
+        row != Reply::Null && value != Reply::Null && value.text()[..20].parse::<u64>().unwrap() > from
+    })
+}
+
 #[test]
 fn everybody_killed_in_the_same_instant_under_load() {
     let name = segment_name("instant");
@@ -141,8 +150,7 @@ fn everybody_killed_in_the_same_instant_under_load() {
     for _ in 0..3 {
         let before = total(&server);
         let load = Load::start(&server, load::HANG, from);
-        thread::sleep(Duration::from_millis(600));
-        assert!(wait_until(HANG, || load.answers() > 500), "the load does not begin");
+        assert!(wait_until(HANG, || all_have_written(&server, from)), "the load does not begin");
         load.expect_the_end();
         kill_together(&[server.workers(), vec![server.pid()]].concat());
         server.kill_all();

@@ -76,7 +76,7 @@ impl Start {
         let mut stdout = child.stdout.take().unwrap();
         let (stderr, collector) = collect(child.stderr.take().unwrap());
         let Some(status) = wait(&mut child, START_PATIENCE) else {
-            signal(child.id() as i32, Signal::SIGKILL);
+            end_tree(child.id() as i32);
             panic!("the program started although it should have refused: {}", stderr.lock().unwrap());
         };
         let mut text = String::new();
@@ -321,6 +321,12 @@ pub(crate) fn signal(pid: i32, what: Signal) {
 /// The letter that /proc has for the state of a process; `None` if there is none of this id.
 pub(crate) fn state(pid: i32) -> Option<char> {
     Some(stat(pid)?.0)
+}
+
+/// Ends a process and all that it has started, those first.
+fn end_tree(pid: i32) {
+    children(pid).into_iter().for_each(end_tree);
+    signal(pid, Signal::SIGKILL);
 }
 
 /// Whether the process runs (a zombie does not).
