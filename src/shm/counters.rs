@@ -89,7 +89,7 @@ impl Counters {
     /// [`Refusal::Busy`].
     pub fn get(&self, patience: Option<Duration>, name: &[u8]) -> Result<Option<i64>, Refusal> {
         let key = self.key(name);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut attempt = Attempt::default();
             loop {
                 let gate = gate::sequence(&self.segment, &mut attempt)?;
@@ -164,7 +164,7 @@ impl Counters {
         let key = self.key(name);
         let mut undecided = 0;
         loop {
-            let step = patiently(patience, || {
+            let step = patiently(&self.segment, patience, || {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match self.try_change(&mut writer, key, plain, function)? {
@@ -177,7 +177,7 @@ impl Counters {
                 Step::Done(counted) => return Ok(counted),
                 Step::Widen => gate::behind(&self.segment, patience, |_| self.widen(key))?,
                 Step::Again | Step::NoRoom => {
-                    let room = patiently(patience, || {
+                    let room = patiently(&self.segment, patience, || {
                         rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0, &|| Ok(()))
                     })?;
                     undecided += u32::from(room == Room::Undecided);
@@ -318,7 +318,7 @@ impl Counters {
     ///
     /// [`Refusal::Busy`].
     pub fn list(&self, patience: Option<Duration>) -> Result<Vec<(Vec<u8>, i64)>, Refusal> {
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut attempt = Attempt::default();
             loop {
                 let gate = gate::sequence(&self.segment, &mut attempt)?;

@@ -8,8 +8,8 @@
 //!   server stops, when and where.
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
-/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, of recovery, and
-/// of making a segment.
+/// Every point, in the order in which an insertion passes them; then those of making a table, of a long pass, of recovery, of
+/// making a segment, and of a wait that ended because somebody woke the waiter, or because its time was up.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -37,6 +37,8 @@ pub const POINTS: &[&str] = &[
     "settling",
     "segment-allocated",
     "segment-filled",
+    "woken",
+    "slept-out",
 ];
 
 /// Stops the process if `name` is the point that it was asked to stop at.

@@ -103,7 +103,7 @@ pub(crate) fn behind<'a, T>(
     mut body: impl FnMut(&mut Gate<'a>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let mut pause = SHORTEST_PAUSE;
-    locks::patiently(patience, || match Gate::close(segment) {
+    locks::patiently(segment, patience, || match Gate::close(segment) {
         Ok(mut gate) => body(&mut gate),
         Err(refusal) => {
             if patience.is_none_or(|patience| patience > locks::ATTEMPT) {

@@ -174,7 +174,7 @@ impl Keys {
         mut out: Option<&mut Vec<u8>>,
         start: usize,
     ) -> Result<Option<Value>, Refusal> {
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             cut(&mut out, start);
             let mut writer = Writer::enter(&self.segment)?;
             let Some(seen) = self.lock_key(&mut writer, key)? else {

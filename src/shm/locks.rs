@@ -15,11 +15,13 @@
 //! one be killed as well, its `pending` names the word and the kernel wakes the next.
 //!
 //! **Patience.** One attempt waits at most [`ATTEMPT`]. Then the writer steps back altogether (it drops all locks and its flag) so that
-//! the gate can close over it, and the caller begins again or gives up. No timer ever takes a lock away from its owner.
+//! the gate can close over it, and the caller begins again after a pause, or gives up. The pause is a sleep on the same `alive`, so that a
+//! death ends it too. No timer ever takes a lock away from its owner.
 //!
 //! **Order.** Groups ascending, then rows ascending; a free row only by [`Writer::try_lock`]. The directory's lock and the gate come before any of them.
 
 use std::{
+    cell::Cell,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -39,8 +41,15 @@ use crate::sys::futex;
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(2);
 /// Longest sleep: old kernels do not wake a second sleeper when the first one dies as well.
 const RE_EXAMINE: Duration = Duration::from_secs(1);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_micros(200);
 /// Lock words that a writer remembers by address.
 const WORDS: usize = 4;
+
+thread_local! {
+    /// The slot that this thread's last attempt waited for in vain; 0: none.
+    static IN_THE_WAY: Cell<u32> = const { Cell::new(0) };
+}
 
 /// How long one attempt still waits. The clock is read only when there is something to wait for.
 #[derive(Default)]
@@ -59,6 +68,7 @@ impl Attempt {
 
 /// Makes attempts until one is not [`Refusal::Busy`] or `patience` is over (`None`: it never is).
 pub(crate) fn patiently<T>(
+    segment: &Segment,
     patience: Option<Duration>,
     mut attempt: impl FnMut() -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
@@ -70,10 +80,31 @@ pub(crate) fn patiently<T>(
                 if patience.is_some_and(|patience| waited >= patience) {
                     return Err(Refusal::Busy);
                 }
-                std::thread::sleep(Duration::from_micros(200));
+                pause(segment);
             }
             outcome => return outcome,
         }
+    }
+}
+
+/// The time between two attempts, in which others get what this thread has stepped back from. It ends early when the
+/// one who was in the way dies, who is then recovered: the kernel wakes a single sleeper.
+fn pause(segment: &Segment) {
+    let number = IN_THE_WAY.take();
+    let Some(owner) = segment.slot_checked(number) else {
+        return std::thread::sleep(PAUSE);
+    };
+    let life = owner.alive.load(Ordering::Acquire);
+    if life == 0 {
+        return std::thread::sleep(PAUSE);
+    }
+    if life & alive::OWNER_DIED == 0
+        && let Some(marked) = protocol::lock::mark_life(&owner.alive, life)
+    {
+        threads::with_pending(|pending| sleep(pending, owner, marked, PAUSE));
+    }
+    if owner.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+        recovery::recover(segment, number);
     }
 }
 
@@ -339,14 +370,17 @@ pub(crate) fn sleep_on_owner(
         recovery::recover(segment, seen & lock::OWNER);
         return Ok(());
     }
-    let timeout = attempt.left()?.min(RE_EXAMINE);
+    let Ok(left) = attempt.left() else {
+        IN_THE_WAY.set(seen & lock::OWNER);
+        return Err(Refusal::Busy);
+    };
     if life == 0 {
         // Just recovered or given back: the word has changed or is about to.
         std::thread::yield_now();
         return Ok(());
     }
     if let Some(marked) = protocol::lock::mark(word, seen, &owner.alive, life) {
-        threads::with_pending(|pending| sleep(pending, owner, marked, timeout));
+        threads::with_pending(|pending| sleep(pending, owner, marked, left.min(RE_EXAMINE)));
         let waits_on = word.load(Ordering::Acquire) == seen | lock::WAIT;
         if waits_on && owner.alive.load(Ordering::Acquire) == marked {
             // Waited in vain: the next round recovers an owner that is gone.
@@ -359,6 +393,7 @@ pub(crate) fn sleep_on_owner(
 fn sleep(pending: &AtomicU64, owner: &Slot, marked: u32, timeout: Duration) {
     // If this thread dies after the kernel chose it as the one to wake, the kernel wakes the next.
     pending.store(threads::pending_address(owner), Ordering::Release);
-    futex::wait(&owner.alive, marked, timeout);
+    let woken = futex::wait(&owner.alive, marked, timeout);
+    point(if woken { "woken" } else { "slept-out" });
     pending.store(0, Ordering::Release);
 }

@@ -201,7 +201,7 @@ impl Tables {
         out: &mut [u64],
     ) -> Result<bool, Refusal> {
         let key = self.key(key);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             loop {
                 self.check_current()?;

@@ -54,7 +54,7 @@ impl Keys {
         by: i64,
     ) -> Result<Option<Option<i64>>, Refusal> {
         let key = self.key(db, key);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             let Some(seen) = self.lock_key(&mut writer, key)? else {
                 return Ok(None);
@@ -113,7 +113,7 @@ impl Keys {
         attempt: &mut dyn FnMut(&mut Writer<'a>) -> Result<Step, Refusal>,
     ) -> Result<(), Refusal> {
         for round in 0.. {
-            let outcome = patiently(patience, || {
+            let outcome = patiently(&self.segment, patience, || {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match attempt(&mut writer)? {
@@ -155,7 +155,7 @@ impl Keys {
         let mut room = Room::None;
         if records || rows::can_expire(&self.segment, &self.space) {
             let look = || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms, &|| Ok(()));
-            room = patiently(patience, look)?;
+            room = patiently(&self.segment, patience, look)?;
         }
         let pages = gate::behind(&self.segment, patience, |_| Ok(arena::reclaim(&self.segment)))?;
         if room == Room::None && pages == 0 && round > 0 {

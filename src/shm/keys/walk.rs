@@ -81,7 +81,7 @@ impl Keys {
         let (mut told, mut row) = (0, cursor);
         let mut key = Vec::new();
         while row < last && told < count {
-            if patiently(patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
                 out(&key);
                 told += 1;
             }
@@ -109,14 +109,14 @@ impl Keys {
         }
         for _ in 0..128 {
             let row = (random() % records) as u32;
-            if patiently(patience, || self.key_at(now_ms, db, row, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row, &mut key))? {
                 return Ok(Some(key));
             }
         }
         // So few keys that chance does not hit one: the next from some place on.
         let start = random() % records;
         for row in (start..records).chain(0..start) {
-            if patiently(patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
                 return Ok(Some(key));
             }
         }

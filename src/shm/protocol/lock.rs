@@ -32,11 +32,14 @@ pub(crate) fn mark(word: &AtomicU32, seen: u32, life: &AtomicU32, was: u32) -> O
     if seen != waited && word.compare_exchange(seen, waited, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return None;
     }
+    mark_life(life, was).filter(|_| word.load(Ordering::Acquire) == waited)
+}
+
+/// Makes a sleeper known at an `alive` that `was` so; what it is now, or `None` if it has changed.
+pub(crate) fn mark_life(life: &AtomicU32, was: u32) -> Option<u32> {
     let marked = was | alive::WAITERS;
-    if was != marked && life.compare_exchange(was, marked, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        return None;
-    }
-    (word.load(Ordering::Acquire) == waited).then_some(marked)
+    let stands = was == marked || life.compare_exchange(was, marked, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    stands.then_some(marked)
 }
 
 /// Makes `thread` the one who recovers a dead slot; whether it is.

@@ -6,6 +6,8 @@ mod resp;
 mod server;
 mod tools;
 
+#[cfg(feature = "crash-points")]
+pub(crate) use http::Response;
 pub(crate) use http::{Http, percent};
 pub(crate) use random::Random;
 pub(crate) use resp::{Reply, Resp, encode};
