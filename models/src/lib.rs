@@ -6,10 +6,10 @@
 //!
 //! | model | of |
 //! |---|---|
-//! | [`lock`] | the lock word, sleeping on the owner, the death of the owner, its recovery, the reuse of its slot |
-//! | [`sequence`] | a row's sequence: readers without a lock, a change of several words, of one word, a death in between |
-//! | [`publish`] | the places of an index group: insertion, deletion, lookup, overflow, a death in between |
-//! | [`gate`] | the writers' flags against a closer, the gate's sequence against readers, a dead closer |
+//! | `lock` | the lock word, sleeping on the owner, the death of the owner, its recovery, the reuse of its slot |
+//! | `sequence` | a row's sequence: readers without a lock, a change of several words, of one word, a death in between |
+//! | `publish` | the places of an index group: insertion, deletion, lookup, overflow, a death in between |
+//! | `gate` | the writers' flags against a closer, the gate's sequence against readers, a dead closer |
 //!
 //! **Death** is a thread that simply ends; what the kernel then does to `alive` is done in its name, and somebody else recovers.
 //!
@@ -19,11 +19,16 @@
 //! **What is not the same.** `membarrier`, which is a barrier in other threads' instruction streams, is a `SeqCst` fence on both sides here: in the
 //! closer where it calls it, in the writer where the product has a compiler fence. A futex is a mutex and a condition variable. The
 //! tool knows no `SeqCst` accesses (it takes them for `AcqRel`), so what passes here does not need them.
-#![cfg(test)]
 
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod lock;
+#[cfg(test)]
 mod product;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod sequence;
+#[cfg(test)]
 mod world;
