@@ -19,11 +19,16 @@
 //! **What is not the same.** `membarrier`, which is a barrier in other threads' instruction streams, is a `SeqCst` fence on both sides here: in the
 //! closer where it calls it, in the writer where the product has a compiler fence. A futex is a mutex and a condition variable. The
 //! tool knows no `SeqCst` accesses (it takes them for `AcqRel`), so what passes here does not need them.
-#![cfg(test)]
 
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod lock;
+#[cfg(test)]
 mod product;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod sequence;
+#[cfg(test)]
 mod world;
