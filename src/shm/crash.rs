@@ -29,6 +29,7 @@ pub const POINTS: &[&str] = &[
     "units-taken",
     "region-ready",
     "table-live",
+    "table-made",
     "breathing",
     "settling",
     "woken",
