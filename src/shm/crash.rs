@@ -33,6 +33,7 @@ pub const POINTS: &[&str] = &[
     "units-taken",
     "region-ready",
     "table-live",
+    "table-made",
     "breathing",
     "settling",
     "segment-allocated",

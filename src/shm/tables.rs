@@ -23,6 +23,7 @@ use shm_layout::{
 };
 
 use super::{
+    crash::point,
     directory::{self, RawSpec, TableListing},
     gate,
     locks::{Attempt, Writer, patiently},
@@ -70,8 +71,14 @@ impl Tables {
     ///
     /// [`Refusal::Exists`], [`Refusal::NoTable`], [`Refusal::OutOfMemory`], [`Refusal::Busy`].
     pub fn make(segment: &Segment, patience: Option<Duration>, spec: &RawSpec) -> Result<(Self, bool), Refusal> {
-        let (listing, new) = directory::make(segment, patience, spec)?;
-        Ok((Self::listed(segment, listing)?, new))
+        loop {
+            let (listing, new) = directory::make(segment, patience, spec)?;
+            point("table-made");
+            // Somebody may have dropped it since: then it is made once more.
+            if let Ok(table) = Self::listed(segment, listing) {
+                return Ok((table, new));
+            }
+        }
     }
 
     /// The table of this name.

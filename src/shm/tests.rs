@@ -452,3 +452,21 @@ fn a_destructor_of_a_thread_can_write() {
     assert_eq!(live_rows(&segment, &segment.space(0).unwrap()).len(), 2);
     assert_eq!(segment.recover(), 1, "the slot of the last write is the kernel's to mark");
 }
+
+/// A table that another process dropped right after it was made, or found, was refused as if a stopped process were in the way,
+/// and even to a caller that waits for as long as it takes.
+#[test]
+fn making_a_table_that_others_drop_makes_it() {
+    let segment = segment(512);
+    let spec =
+        RawSpec { name: "t".to_owned(), rows: 4, key_bytes: 8, fixed_bytes: 8, string_bytes: 0, schema: vec![0] };
+    let (theirs, drops) = (segment.clone(), AtomicU64::new(0));
+    super::crash::hook::set(move |name| {
+        if name == "table-made" && drops.fetch_add(1, Ordering::Relaxed) < 2 {
+            assert_eq!(Tables::drop_named(&theirs, None, "t"), Ok(true));
+        }
+    });
+    let made = Tables::make(&segment, None, &spec).map(|(table, new)| (table.is_current(), new));
+    super::crash::hook::set(|_| {});
+    assert_eq!(made, Ok((true, true)));
+}
