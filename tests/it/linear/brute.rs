@@ -92,16 +92,20 @@ impl Drawn for Rows {
     }
 }
 
-/// A history of `len` operations that an object of this model has really seen: each takes effect at a moment between
-/// invocation and answer, those without an answer at any moment after the invocation, or never.
-fn seen<M: Drawn>(random: &mut Random, len: usize, moments: usize, unanswered: usize) -> Vec<Operation<M>> {
+/// A history of `len` operations that an object of this model has really seen, by so many clients, each of which does one
+/// after the other. Each takes effect at a moment between invocation and answer; those without an answer, about
+/// `unanswered` of them, at any moment after the invocation, or never.
+fn seen<M: Drawn>(random: &mut Random, len: usize, clients: usize, unanswered: usize) -> Vec<Operation<M>> {
     let mut effects = Vec::with_capacity(len);
     let mut history: Vec<Operation<M>> = Vec::with_capacity(len);
-    for client in 0..len {
-        let (invoked, lasts) = (random.below(moments), random.below(6));
+    let mut free = vec![0; clients];
+    for op in 0..len {
+        let client = random.below(clients);
+        let (invoked, lasts) = (free[client] + random.below(4), random.below(6));
+        free[client] = invoked + lasts;
         let is_lost = random.below(len) < unanswered;
-        let latest = if is_lost { random.below(2 * moments) } else { lasts };
-        effects.push((invoked + random.below(latest + 1), random.next(), client));
+        let latest = if is_lost { random.below(50) } else { lasts };
+        effects.push((invoked + random.below(latest + 1), random.next(), op));
         let answer = (!is_lost).then_some(((invoked + lasts) as u64, Ret::Done));
         history.push(Operation { client, invoked: invoked as u64, op: M::draw(random), answer });
     }
@@ -139,7 +143,7 @@ fn agree<M: Drawn>(random: &mut Random) {
     let mut wrong = 0;
     for round in 0..HISTORIES {
         let len = 1 + random.below(7);
-        let mut history = seen::<M>(random, len, 10, 1);
+        let mut history = seen::<M>(random, len, 3, 1);
         let is_disturbed = round % 2 == 1;
         (0..usize::from(is_disturbed) * (1 + random.below(2))).for_each(|_| disturb(&mut history, random));
         let verdict = if has_order(&history, &mut Vec::new(), &M::State::default()) {
@@ -172,10 +176,10 @@ fn the_checker_agrees_with_trying_every_order() {
 fn long_histories_are_judged_at_once() {
     fn judge<M: Drawn>(random: &mut Random, never: &Ret) {
         for _ in 0..20 {
-            let mut history = seen::<M>(random, 300, 900, 6);
+            let mut history = seen::<M>(random, 256, 6, 8);
             assert_eq!(check(&history), Verdict::Linearizable, "{}", show(&history));
             let is_read = |operation: &&mut Operation<M>| M::is_read(&operation.op) && operation.answer.is_some();
-            let read = history.iter_mut().find(is_read).expect("one of 300 is a read with an answer");
+            let read = history.iter_mut().find(is_read).expect("one of 256 is a read with an answer");
             read.answer = read.answer.take().map(|(answered, _)| (answered, never.clone()));
             assert_eq!(check(&history), Verdict::Wrong);
         }

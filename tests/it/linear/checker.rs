@@ -12,13 +12,15 @@
 //! the order together with the state of the object, is tried once: what followed from it then follows from it now.
 //!
 //! Operations without an answer stand apart. They are tried where no answered one fits, and only if they change the
-//! state: an order in which one of them changes nothing is as good without it. In a sound history they are therefore hardly
-//! tried at all, and the search goes straight ahead.
+//! state: an order in which one of them changes nothing is as good without it. Nobody needs them, so of two configurations
+//! with the same answered operations and the same state, the one that used fewer of them can do whatever the other can: a
+//! configuration is not tried if one was that used a part of its unanswered operations. Without that rule each write that was overwritten
+//! unseen would double the work.
 //!
 //! Histories are checked for each object on its own: a history of several objects has an order if each of them has one.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt::{Debug, Write},
     hash::Hash,
     time::{Duration, Instant},
@@ -69,6 +71,9 @@ pub(crate) fn check<M: Model>(history: &[Operation<M>]) -> Verdict {
     Search::new(history).run()
 }
 
+/// A set of operations.
+type Bits = Vec<u64>;
+
 /// Where the search for the next operation goes on.
 #[derive(Clone, Copy)]
 enum Cursor {
@@ -110,12 +115,16 @@ struct Search<'a, M: Model> {
     places: Vec<(usize, usize)>,
     /// Operations without an answer, by invocation.
     unanswered: Vec<usize>,
-    in_order: Vec<u64>,
+    /// The operations in the order: answered ones, and the others.
+    answered_in: Bits,
+    unanswered_in: Bits,
     /// Answered operations that are not in the order yet.
     left: usize,
     state: M::State,
     steps: Vec<Step<M::State>>,
-    tried: HashSet<(Vec<u64>, M::State)>,
+    /// Answered operations in the order, and the state; for each, the sets of unanswered ones with which that was tried.
+    tried: HashMap<(Bits, M::State), Vec<Bits>>,
+    configurations: usize,
     /// The longest order from which the search went back.
     longest: Vec<usize>,
 }
@@ -131,10 +140,12 @@ impl<'a, M: Model> Search<'a, M> {
             places,
             left: history.len() - unanswered.len(),
             unanswered,
-            in_order: vec![0; history.len().div_ceil(64)],
+            answered_in: vec![0; history.len().div_ceil(64)],
+            unanswered_in: vec![0; history.len().div_ceil(64)],
             state: M::State::default(),
             steps: Vec::new(),
-            tried: HashSet::new(),
+            tried: HashMap::new(),
+            configurations: 0,
             longest: Vec::new(),
         }
     }
@@ -149,7 +160,7 @@ impl<'a, M: Model> Search<'a, M> {
                     None => return Verdict::Wrong,
                 },
             };
-            if self.tried.len() > CONFIGURATIONS {
+            if self.configurations > CONFIGURATIONS {
                 return Verdict::Undecided;
             }
         }
@@ -191,10 +202,10 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn try_join(&mut self, op: usize, next: Cursor) -> bool {
-        if self.in_order[op / 64] & 1 << (op % 64) != 0 {
+        let operation = &self.history[op];
+        if operation.answer.is_none() && self.unanswered_in[op / 64] & 1 << (op % 64) != 0 {
             return false;
         }
-        let operation = &self.history[op];
         let (state, ret) = M::step(&self.state, &operation.op);
         let fits = match &operation.answer {
             Some((_, answer)) => *answer == ret,
@@ -203,9 +214,9 @@ impl<'a, M: Model> Search<'a, M> {
         if !fits {
             return false;
         }
-        self.in_order[op / 64] ^= 1 << (op % 64);
-        if !self.tried.insert((self.in_order.clone(), state.clone())) {
-            self.in_order[op / 64] ^= 1 << (op % 64);
+        self.flip(op);
+        if !self.is_new(&state) {
+            self.flip(op);
             return false;
         }
         if operation.answer.is_some() {
@@ -216,6 +227,24 @@ impl<'a, M: Model> Search<'a, M> {
         true
     }
 
+    /// Puts an operation into its set, or takes it out.
+    fn flip(&mut self, op: usize) {
+        let set = if self.history[op].answer.is_some() { &mut self.answered_in } else { &mut self.unanswered_in };
+        set[op / 64] ^= 1 << (op % 64);
+    }
+
+    /// Notes the configuration with this state; false if nothing can follow from it that did not follow from one before.
+    fn is_new(&mut self, state: &M::State) -> bool {
+        let before = self.tried.entry((self.answered_in.clone(), state.clone())).or_default();
+        let is_part = |part: &Bits| part.iter().zip(&self.unanswered_in).all(|(part, whole)| part & !whole == 0);
+        if before.iter().any(is_part) {
+            return false;
+        }
+        before.push(self.unanswered_in.clone());
+        self.configurations += 1;
+        true
+    }
+
     /// Takes the last operation out of the order; where to go on, or `None` if the order was empty.
     fn step_back(&mut self) -> Option<Cursor> {
         if self.steps.len() > self.longest.len() {
@@ -223,7 +252,7 @@ impl<'a, M: Model> Search<'a, M> {
         }
         let step = self.steps.pop()?;
         self.state = step.before;
-        self.in_order[step.op / 64] ^= 1 << (step.op % 64);
+        self.flip(step.op);
         if self.history[step.op].answer.is_some() {
             self.put_back(step.op);
             self.left += 1;
