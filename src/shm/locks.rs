@@ -92,11 +92,11 @@ pub(crate) fn patiently<T>(
 fn pause(segment: &Segment) {
     let number = IN_THE_WAY.take();
     let Some(owner) = segment.slot_checked(number) else {
-        return std::thread::sleep(PAUSE);
+        return doze();
     };
     let life = owner.alive.load(Ordering::Acquire);
     if life == 0 {
-        return std::thread::sleep(PAUSE);
+        return doze();
     }
     if life & alive::OWNER_DIED == 0
         && let Some(marked) = protocol::lock::mark_life(&owner.alive, life)
@@ -106,6 +106,11 @@ fn pause(segment: &Segment) {
     if owner.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
         recovery::recover(segment, number);
     }
+}
+
+fn doze() {
+    std::thread::sleep(PAUSE);
+    point("slept-out");
 }
 
 /// A thread inside an operation that writes.

@@ -178,8 +178,9 @@ impl Line {
         if figures.waited.0.is_empty() {
             return Err("the machine is too busy to measure on".to_owned());
         }
-        // One in a hundred may have been awake between two sleeps when the holder died.
-        if figures.by_timer > figures.waited.0.len() / 50 + 1 {
+        // A timer may end just while the kernel is at the holder's end. Where the holder has to wait for a processor to die on,
+        // many do.
+        if !self.oversubscribed && figures.by_timer > figures.waited.0.len() / 20 + 1 {
             return Err(format!("{} waits were ended by a timer", figures.by_timer));
         }
         if p99 > bound {

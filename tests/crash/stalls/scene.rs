@@ -1,7 +1,7 @@
 //! One round: a process holds a row, another wants it, and a third polls the first one's pidfd.
 //!
 //! Each writes down when it came how far, by the clock that all share. The holder parks at a named point inside its write, spinning, until
-//! its end; it does not know when that comes. The waiter notes what ended its last sleep: a wake-up, or the end of its time.
+//! its end; it does not know when that comes. The waiter notes when a timer ended a sleep of it.
 #![allow(unsafe_code)]
 
 use std::{
@@ -73,7 +73,7 @@ pub(super) struct Round {
     pub(super) waited: u64,
     /// Until the poll on the holder's pidfd returned; 0 if the holder lived on.
     pub(super) exit_event: u64,
-    /// Whether the waiter's last sleep ended because its time was up.
+    /// Whether a sleep of the waiter's ended because its time was up although the holder had ended.
     pub(super) by_timer: bool,
     /// Tasks that could run just before the end.
     pub(super) running: u64,
@@ -86,13 +86,13 @@ const BEGUN_AT: usize = 2;
 const DONE_AT: usize = 3;
 const WATCHING: usize = 4;
 const EVENT_AT: usize = 5;
-const LAST_SLEEP: usize = 6;
+const SLEPT_OUT_AT: usize = 6;
 const GO: usize = 7;
 const SEEN: usize = 8;
 const WORDS: usize = 16;
 
-const WOKEN: u64 = 1;
-const SLEPT_OUT: u64 = 2;
+/// A timer that ends so soon after the holder's end was asked for cannot be told from one that ended before it came.
+const SOON: u64 = 50_000;
 
 /// What the hook of a process needs; set once in each child.
 static PART: OnceLock<(Kind, &'static Shared)> = OnceLock::new();
@@ -198,7 +198,7 @@ impl Scene {
         self.table.incr("another", "a", 1).expect("nobody holds it");
         self.table.get("another").expect("nobody holds it");
         let _ = PART.set((kind, self.words));
-        shm::on_crash_point(note_what_ended_a_sleep);
+        shm::on_crash_point(note_the_end_of_a_timer);
         self.now(BEGUN_AT);
         let seen = match kind.waiter {
             Waiter::Writer => self.table.incr(ROW, "a", 1).expect("it waits for as long as it takes"),
@@ -245,7 +245,7 @@ impl Scene {
         Ok(Round {
             waited: self.get(DONE_AT).saturating_sub(from),
             exit_event: if dies { self.get(EVENT_AT).saturating_sub(from) } else { 0 },
-            by_timer: self.get(LAST_SLEEP) == SLEPT_OUT,
+            by_timer: self.get(SLEPT_OUT_AT) > self.get(ENDED_AT) + SOON,
             running,
         })
     }
@@ -325,14 +325,9 @@ fn park_at_the_point(name: &'static str) {
     }
 }
 
-fn note_what_ended_a_sleep(name: &'static str) {
-    let what = match name {
-        "woken" => WOKEN,
-        "slept-out" => SLEPT_OUT,
-        _ => return,
-    };
-    if let Some((_, words)) = part() {
-        words[LAST_SLEEP].store(what, Ordering::SeqCst);
+fn note_the_end_of_a_timer(name: &'static str) {
+    if let Some((_, words)) = part().filter(|_| name == "slept-out") {
+        words[SLEPT_OUT_AT].store(clock::now(), Ordering::SeqCst);
     }
 }
 
