@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Limits, MemoryStore, SharedStore,
     conformance::{COUNTERS, MAX_KEYS, MEMORY_BYTES, WORKERS},
-    property::agree,
+    property::{agree, agree_for_long, agree_over_deaths, now_ms},
 };
 use crate::{
     Store,
@@ -35,6 +35,23 @@ mod shared {
 #[test]
 fn the_shared_store_agrees_with_the_oracle() {
     agree(shared_store, memory_store);
+}
+
+#[test]
+fn the_shared_store_agrees_with_the_oracle_for_long() {
+    agree_for_long(shared_store, || Store::on(Arc::new(MemoryStore::with_clock(LIMITS, now_ms))));
+}
+
+#[test]
+fn the_shared_store_agrees_with_the_oracle_over_deaths() {
+    agree_over_deaths(
+        || {
+            let options = SegmentOptions::new().memory(8 << 20).counters(COUNTERS).max_keys(MAX_KEYS);
+            let segment = Segment::create(options).expect("a small segment can be made");
+            (segment.clone(), Store::on(Arc::new(SharedStore::open(segment, None))))
+        },
+        || Store::on(Arc::new(MemoryStore::with_clock(LIMITS, now_ms))),
+    );
 }
 
 #[test]

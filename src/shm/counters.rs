@@ -27,6 +27,7 @@ use super::{
     gate,
     journal::{Intent, RowChange},
     locks::{self, Attempt, Writer, patiently},
+    protocol::sequence,
     rows::{self, Room, claim_free},
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -88,7 +89,7 @@ impl Counters {
     /// [`Refusal::Busy`].
     pub fn get(&self, patience: Option<Duration>, name: &[u8]) -> Result<Option<i64>, Refusal> {
         let key = self.key(name);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut attempt = Attempt::default();
             loop {
                 let gate = gate::sequence(&self.segment, &mut attempt)?;
@@ -163,7 +164,7 @@ impl Counters {
         let key = self.key(name);
         let mut undecided = 0;
         loop {
-            let step = patiently(patience, || {
+            let step = patiently(&self.segment, patience, || {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match self.try_change(&mut writer, key, plain, function)? {
@@ -176,7 +177,7 @@ impl Counters {
                 Step::Done(counted) => return Ok(counted),
                 Step::Widen => gate::behind(&self.segment, patience, |_| self.widen(key))?,
                 Step::Again | Step::NoRoom => {
-                    let room = patiently(patience, || {
+                    let room = patiently(&self.segment, patience, || {
                         rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, 0, &|| Ok(()))
                     })?;
                     undecided += u32::from(room == Room::Undecided);
@@ -248,7 +249,7 @@ impl Counters {
             meta: row::meta(key.bytes.len(), wide),
             sequence: free.sequence,
             hash: key.hash,
-            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed) + 1), RowChange::NO_COUNTS[1]],
+            cells: [(cell as u32, slot.counts[cell].load(Ordering::Relaxed).wrapping_add(1)), RowChange::NO_COUNTS[1]],
         };
         let mut intent = Intent::new();
         intent.push(segment, slot, COUNTERS_SPACE, &change, 0, &[]);
@@ -261,8 +262,7 @@ impl Counters {
         let Some(words) = self.space.words(&self.segment, row) else {
             return;
         };
-        // Release: who sees a word stored from here on also sees the last tenant's end.
-        fence(Ordering::Release);
+        sequence::doubted();
         words[EXPIRE_WORD].store(0, Ordering::Relaxed);
         words[BODY_WORD].store(value as u64, Ordering::Relaxed);
         for (word, bytes) in words[self.space.key_at as usize / 8..].iter().zip(name.chunks(8)) {
@@ -318,7 +318,7 @@ impl Counters {
     ///
     /// [`Refusal::Busy`].
     pub fn list(&self, patience: Option<Duration>) -> Result<Vec<(Vec<u8>, i64)>, Refusal> {
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut attempt = Attempt::default();
             loop {
                 let gate = gate::sequence(&self.segment, &mut attempt)?;

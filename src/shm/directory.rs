@@ -110,7 +110,7 @@ pub(crate) fn make(
 ) -> Result<(TableListing, bool), Refusal> {
     let mut reclaimed = false;
     loop {
-        match patiently(patience, || try_make(segment, spec)) {
+        match patiently(segment, patience, || try_make(segment, spec)) {
             Err(Refusal::OutOfMemory) if !reclaimed => {
                 gate::behind(segment, patience, |_| Ok(arena::reclaim(segment)))?;
                 reclaimed = true;
@@ -241,7 +241,7 @@ fn listing(segment: &Segment, index: usize) -> Option<TableListing> {
 
 /// Reads the directory while the gate is open.
 fn while_open<T>(segment: &Segment, patience: Option<Duration>, mut read: impl FnMut() -> T) -> Result<T, Refusal> {
-    patiently(patience, || {
+    patiently(segment, patience, || {
         let mut attempt = Attempt::default();
         loop {
             let sequence = gate::sequence(segment, &mut attempt)?;

@@ -17,6 +17,7 @@ use shm_layout::slot::{Held, alive, lock};
 
 use super::{
     locks::{self, Attempt, Writer},
+    protocol::gate,
     recovery,
     segment::{Refusal, Segment},
 };
@@ -66,17 +67,13 @@ impl<'a> Gate<'a> {
         let mut writer = Writer::outside(segment)?;
         writer.lock(Held::Gate, &segment.header().gate_lock)?;
         left.note(segment);
-        segment.header().gate_closed.store(1, Ordering::SeqCst);
+        gate::mark(&segment.header().gate_closed);
         let everybody_out = membarrier::global().is_ok() && all_out(segment, writer.number());
         if !everybody_out {
-            segment.header().gate_closed.store(0, Ordering::Release);
+            gate::unmark(&segment.header().gate_closed);
             return Err(Refusal::Busy);
         }
-        // Release: a reader that sees a change made from here on also sees the odd sequence when it looks again.
-        // An odd one was left by damage: it goes to the next odd number.
-        let odd = segment.header().gate_sequence.load(Ordering::Relaxed) % 2;
-        segment.header().gate_sequence.fetch_add(1 + odd, Ordering::AcqRel);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        gate::shut(&segment.header().gate_sequence);
         Ok(Self { writer })
     }
 
@@ -106,7 +103,7 @@ pub(crate) fn behind<'a, T>(
     mut body: impl FnMut(&mut Gate<'a>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let mut pause = SHORTEST_PAUSE;
-    locks::patiently(patience, || match Gate::close(segment) {
+    locks::patiently(segment, patience, || match Gate::close(segment) {
         Ok(mut gate) => body(&mut gate),
         Err(refusal) => {
             if patience.is_none_or(|patience| patience > locks::ATTEMPT) {
@@ -120,12 +117,7 @@ pub(crate) fn behind<'a, T>(
 
 /// Opens the gate. The lock is freed by its owner, or by the owner's recoverer.
 fn open(segment: &Segment) {
-    let header = segment.header();
-    if header.gate_sequence.load(Ordering::Relaxed) % 2 == 1 {
-        // Release: whoever sees the even sequence sees what was done behind the gate.
-        header.gate_sequence.fetch_add(1, Ordering::AcqRel);
-    }
-    header.gate_closed.store(0, Ordering::Release);
+    gate::open(&segment.header().gate_sequence, &segment.header().gate_closed);
 }
 
 /// Opens the gate for a dead closer.
@@ -139,8 +131,7 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
     let mut attempt = Attempt::default();
     for number in (1..=segment.slots()).filter(|&number| number != closer) {
         let slot = segment.slot(number);
-        // Acquire: what the writer did is seen.
-        while slot.flag.load(Ordering::Acquire) != 0 {
+        while gate::is_up(&slot.flag) {
             let life = slot.alive.load(Ordering::Acquire);
             if life & alive::OWNER_DIED != 0 {
                 recovery::recover(segment, number);
@@ -148,6 +139,8 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
                 // A slot without an owner has nobody inside, whatever stands in its flag.
                 break;
             } else if attempt.left().is_err() {
+                // If it is gone, the next attempt finds it marked.
+                recovery::is_dead(slot);
                 return false;
             } else {
                 std::thread::yield_now();
@@ -184,13 +177,11 @@ pub(crate) fn sequence(segment: &Segment, attempt: &mut Attempt) -> Result<u64, 
 /// The gate's sequence if it is even.
 #[inline]
 pub(crate) fn sequence_if_open(segment: &Segment) -> Option<u64> {
-    // Acquire: what was done behind the gate before it opened is seen.
-    let sequence = segment.header().gate_sequence.load(Ordering::Acquire);
-    sequence.is_multiple_of(2).then_some(sequence)
+    gate::open_sequence(&segment.header().gate_sequence)
 }
 
 /// Whether the gate has stayed open since its sequence was read. The caller has an acquire fence before it.
 #[inline]
 pub(crate) fn unchanged(segment: &Segment, sequence: u64) -> bool {
-    segment.header().gate_sequence.load(Ordering::Relaxed) == sequence
+    gate::unchanged(&segment.header().gate_sequence, sequence)
 }

@@ -8,11 +8,11 @@
 //! *after* it was taken out. A death in between leaves the count too high, which costs a look into the next group and nothing else.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use shm_layout::index::{Group, PLACES, counts, home, tag};
+use shm_layout::index::{Group, counts, home, tag};
 
-use super::{crash::point, segment::Segment, space::Space};
+use super::{crash::point, protocol::place, segment::Segment, space::Space};
 
 /// Bit i is set where byte i of the sixteen tags is `tag`.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -50,13 +50,11 @@ pub(crate) fn search<T>(
     let mut number = home(hash, space.groups);
     for _ in 0..space.groups {
         let group = space.group(segment, number);
-        // Acquire: the row that a tag names was filled before the tag was set.
-        let (low, high) = (group.tags[0].load(Ordering::Acquire), group.tags[1].load(Ordering::Acquire));
+        let (low, high) = place::tags(group);
         let mut hits = matches(low, high, tag);
         while hits != 0 {
-            let place = hits.trailing_zeros() as usize;
+            let row = place::row_word(group, hits.trailing_zeros() as usize);
             hits &= hits - 1;
-            let row = group.rows[place].load(Ordering::Acquire);
             if row != 0
                 && row <= space.rows
                 && let Some(found) = accept(row - 1)
@@ -64,7 +62,7 @@ pub(crate) fn search<T>(
                 return Some(found);
             }
         }
-        if group.counts.load(Ordering::Acquire) & counts::OVERFLOW == 0 {
+        if place::is_last(group) {
             return None;
         }
         number = space.group_after(number);
@@ -83,10 +81,10 @@ fn find_place<'a>(segment: &'a Segment, space: &Space, hash: u64, row: u32) -> O
     let mut number = home(hash, space.groups);
     for _ in 0..space.groups {
         let group = space.group(segment, number);
-        if let Some(index) = group.rows.iter().position(|word| word.load(Ordering::Acquire) == row + 1) {
+        if let Some(index) = place::position(group, row) {
             return Some(Place { group, number, index });
         }
-        if group.counts.load(Ordering::Acquire) & counts::OVERFLOW == 0 {
+        if place::is_last(group) {
             return None;
         }
         number = space.group_after(number);
@@ -99,12 +97,11 @@ impl Space {
     pub(crate) fn publish(&self, segment: &Segment, hash: u64, row: u32, again: bool) {
         let known = if again { find_place(segment, self, hash, row) } else { None };
         let Some(place) = known.or_else(|| self.take_place(segment, hash, row)) else {
-            // Recovery goes on: a check reports the row. An operation that is under way ends here, and is then recovered.
-            assert!(again, "the index of space {} has no place for row {row}", self.id);
+            // The row stays out of the index; a check reports it.
             return;
         };
         point("place-taken");
-        set_tag(place.group, place.index, tag(hash));
+        place::set_tag(place.group, place.index, tag(hash));
         // Release: a reader that validates a miss by this count and finds it unchanged has seen every insertion before.
         self.group(segment, home(hash, self.groups)).counts.fetch_add(counts::INSERTION, Ordering::AcqRel);
     }
@@ -115,14 +112,10 @@ impl Space {
         // There are five places for four rows and a row takes one at most; a second round is for places given back meanwhile.
         for _ in 0..2 * u64::from(self.groups) {
             let group = self.group(segment, number);
-            let taken = |word: &std::sync::atomic::AtomicU32| {
-                word.load(Ordering::Relaxed) == 0
-                    && word.compare_exchange(0, row + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            };
-            if let Some(index) = group.rows.iter().position(taken) {
+            if let Some(index) = place::take(group, row) {
                 return Some(Place { group, number, index });
             }
-            count_overflow(group, true);
+            place::count_overflow(group, true);
             number = self.group_after(number);
         }
         None
@@ -133,15 +126,13 @@ impl Space {
         let Some(place) = find_place(segment, self, hash, row) else {
             return;
         };
-        set_tag(place.group, place.index, 0);
-        // Release: the tag is away before the place is free.
-        place.group.rows[place.index].store(0, Ordering::Release);
+        place::give_back(place.group, place.index);
         if again {
             return;
         }
         let mut number = home(hash, self.groups);
         while number != place.number {
-            count_overflow(self.group(segment, number), false);
+            place::count_overflow(self.group(segment, number), false);
             number = self.group_after(number);
         }
     }
@@ -150,24 +141,6 @@ impl Space {
 /// The tag of a place; 0: none.
 pub(crate) fn tag_at(group: &Group, place: usize) -> u8 {
     (group.tags[place / 8].load(Ordering::Acquire) >> (place % 8 * 8)) as u8
-}
-
-fn set_tag(group: &Group, place: usize, tag: u8) {
-    const { assert!(PLACES == 16) };
-    let word: &AtomicU64 = &group.tags[place / 8];
-    let shift = place % 8 * 8;
-    let set = |tags: u64| Some((tags & !(0xff << shift)) | (u64::from(tag) << shift));
-    // Release: the row was filled before its tag can be seen.
-    let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set);
-}
-
-/// One key more, or one less, passes the group. At 255 the count sticks: it may be too high, never too low.
-fn count_overflow(group: &Group, up: bool) {
-    let _ = group.counts.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| match word & counts::OVERFLOW {
-        counts::OVERFLOW => None,
-        0 if !up => None,
-        _ => Some(if up { word + 1 } else { word - 1 }),
-    });
 }
 
 #[cfg(test)]

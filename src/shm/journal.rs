@@ -33,7 +33,7 @@ use shm_layout::{
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
 
-use super::{crash::point, directory, heap, keys, locks::Writer, segment::Segment, space::Space};
+use super::{crash::point, directory, heap, keys, locks::Writer, protocol::sequence, segment::Segment, space::Space};
 
 /// One row of an intent, before it is written down.
 pub(crate) struct RowChange {
@@ -271,9 +271,8 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
     let action_of = |entry: &Entry| entry.action.load(Ordering::Relaxed);
     let begin_of = |entry: &Entry| entry.begin.load(Ordering::Relaxed);
 
-    each(&mut |entry, header, _| header.sequence.store(begin_of(entry), Ordering::Relaxed));
-    // Release: a reader that sees any word stored from here on sees the odd sequence too.
-    fence(Ordering::Release);
+    each(&mut |entry, header, _| sequence::begin(&header.sequence, begin_of(entry)));
+    sequence::doubted();
     point("row-odd");
     each(&mut |entry, header, row| {
         header.meta.store(entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -308,8 +307,7 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
             // Release: who finds the count unchanged, later, knows that no row was freed in between.
             slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
         } else {
-            // Release: the row is live again, with all that was stored.
-            header.sequence.store(begin_of(entry).wrapping_add(1), Ordering::Release);
+            sequence::end(&header.sequence, begin_of(entry));
         }
     });
     point("row-even");

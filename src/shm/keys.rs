@@ -29,6 +29,7 @@ use super::{
     crash::point,
     gate,
     locks::{Attempt, Writer, patiently},
+    protocol::sequence,
     rows::is_past,
     segment::{Refusal, Segment},
     space::{Found, Key, Space},
@@ -94,7 +95,7 @@ impl Keys {
     }
 
     fn sequence(&self, row: u32) -> u64 {
-        self.header(row).map_or(0, |header| header.sequence.load(Ordering::Relaxed))
+        self.header(row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
 
     /// Copies a record's words. They are of one instant if its sequence is the same before and after.
@@ -122,8 +123,7 @@ impl Keys {
     fn look_at(&self, found: Found, out: Option<&mut Vec<u8>>) -> Option<Seen> {
         let seen = self.snapshot(found.row, found.sequence)?;
         let sound = out.is_none_or(|out| seen.read_value(&self.segment, out));
-        // Acquire: everything was copied before the sequence is looked at again.
-        fence(Ordering::Acquire);
+        sequence::copied();
         (sound && self.sequence(found.row) == found.sequence).then_some(seen)
     }
 
@@ -174,7 +174,7 @@ impl Keys {
         mut out: Option<&mut Vec<u8>>,
         start: usize,
     ) -> Result<Option<Value>, Refusal> {
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             cut(&mut out, start);
             let mut writer = Writer::enter(&self.segment)?;
             let Some(seen) = self.lock_key(&mut writer, key)? else {
@@ -184,7 +184,11 @@ impl Keys {
                 return Ok(None);
             }
             let sound = out.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out));
-            assert!(sound, "a locked record names blocks of the arena");
+            if !sound {
+                // Nobody is at it, so it is damaged: what cannot be read is not there.
+                cut(&mut out, start);
+                return Ok(None);
+            }
             Ok(Some(Value { len: seen.len(), expire_at: seen.expire_at() }))
         })
     }

@@ -15,12 +15,14 @@
 //! one be killed as well, its `pending` names the word and the kernel wakes the next.
 //!
 //! **Patience.** One attempt waits at most [`ATTEMPT`]. Then the writer steps back altogether (it drops all locks and its flag) so that
-//! the gate can close over it, and the caller begins again or gives up. No timer ever takes a lock away from its owner.
+//! the gate can close over it, and the caller begins again after a pause, or gives up. The pause is a sleep on the same `alive`, so that a
+//! death ends it too. No timer ever takes a lock away from its owner.
 //!
 //! **Order.** Groups ascending, then rows ascending; a free row only by [`Writer::try_lock`]. The directory's lock and the gate come before any of them.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence},
+    cell::Cell,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -29,7 +31,7 @@ use shm_layout::slot::{self, Held, Slot, alive, lock};
 
 use super::{
     crash::point,
-    gate, heap, journal, recovery,
+    gate, heap, journal, protocol, recovery,
     segment::{Refusal, Segment},
     threads,
 };
@@ -39,8 +41,15 @@ use crate::sys::futex;
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(2);
 /// Longest sleep: old kernels do not wake a second sleeper when the first one dies as well.
 const RE_EXAMINE: Duration = Duration::from_secs(1);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_micros(200);
 /// Lock words that a writer remembers by address.
 const WORDS: usize = 4;
+
+thread_local! {
+    /// The slot that this thread's last attempt waited for in vain; 0: none.
+    static IN_THE_WAY: Cell<u32> = const { Cell::new(0) };
+}
 
 /// How long one attempt still waits. The clock is read only when there is something to wait for.
 #[derive(Default)]
@@ -59,6 +68,7 @@ impl Attempt {
 
 /// Makes attempts until one is not [`Refusal::Busy`] or `patience` is over (`None`: it never is).
 pub(crate) fn patiently<T>(
+    segment: &Segment,
     patience: Option<Duration>,
     mut attempt: impl FnMut() -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
@@ -70,11 +80,37 @@ pub(crate) fn patiently<T>(
                 if patience.is_some_and(|patience| waited >= patience) {
                     return Err(Refusal::Busy);
                 }
-                std::thread::sleep(Duration::from_micros(200));
+                pause(segment);
             }
             outcome => return outcome,
         }
     }
+}
+
+/// The time between two attempts, in which others get what this thread has stepped back from. It ends early when the
+/// one who was in the way dies, who is then recovered: the kernel wakes a single sleeper.
+fn pause(segment: &Segment) {
+    let number = IN_THE_WAY.take();
+    let Some(owner) = segment.slot_checked(number) else {
+        return doze();
+    };
+    let life = owner.alive.load(Ordering::Acquire);
+    if life == 0 {
+        return doze();
+    }
+    if life & alive::OWNER_DIED == 0
+        && let Some(marked) = protocol::lock::mark_life(&owner.alive, life)
+    {
+        threads::with_pending(|pending| sleep(pending, owner, marked, PAUSE));
+    }
+    if owner.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+        recovery::recover(segment, number);
+    }
+}
+
+fn doze() {
+    std::thread::sleep(PAUSE);
+    point("slept-out");
 }
 
 /// A thread inside an operation that writes.
@@ -114,14 +150,10 @@ impl<'a> Writer<'a> {
     #[inline]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
         loop {
-            self.slot.flag.store(1, Ordering::Relaxed);
-            // Pairs with the `membarrier` of the gate's closer: the flag is up before the gate is looked at.
-            compiler_fence(Ordering::SeqCst);
-            // Acquire: what was done under the gate is seen by whoever finds it open.
-            if self.segment.header().gate_closed.load(Ordering::Acquire) == 0 {
+            if protocol::gate::raise(&self.slot.flag, &self.segment.header().gate_closed) {
                 return Ok(());
             }
-            self.slot.flag.store(0, Ordering::Release);
+            protocol::gate::lower(&self.slot.flag);
             gate::wait(self.segment, &mut self.attempt)?;
         }
     }
@@ -149,8 +181,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(crate) fn lock(&mut self, name: Held, word: &'a AtomicU32) -> Result<(), Refusal> {
         self.announce(name);
-        // AcqRel: the announcement is visible before the lock, and what the last owner wrote is seen.
-        if word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        if !protocol::lock::take(word, self.number)
             && let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt)
         {
             self.slot.held[self.held].store(0, Ordering::Relaxed);
@@ -172,7 +203,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(crate) fn try_lock(&mut self, name: Held, word: &'a AtomicU32) -> bool {
         self.announce(name);
-        let taken = word.compare_exchange(0, self.number, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let taken = protocol::lock::take(word, self.number);
         if taken {
             self.keep(word);
         } else {
@@ -244,7 +275,7 @@ impl<'a> Writer<'a> {
     /// [`Refusal::Busy`] if the gate stays closed.
     pub(crate) fn breathe(&mut self) -> Result<(), Refusal> {
         self.unlock_to(0);
-        self.slot.flag.store(0, Ordering::Release);
+        protocol::gate::lower(&self.slot.flag);
         self.attempt = Attempt::default();
         point("breathing");
         self.raise_flag()
@@ -257,8 +288,7 @@ impl Drop for Writer<'_> {
         point("before-release");
         self.give_back_blocks();
         self.unlock_to(0);
-        // Release: everything that was written under the flag is seen by a closer who finds it down.
-        self.slot.flag.store(0, Ordering::Release);
+        protocol::gate::lower(&self.slot.flag);
     }
 }
 
@@ -275,15 +305,14 @@ pub(crate) fn word_of(segment: &Segment, held: Held) -> Option<&AtomicU32> {
 /// Frees a lock word of `slot`'s and wakes who waits for it.
 #[inline]
 pub(crate) fn release(slot: &Slot, word: &AtomicU32) {
-    // AcqRel: Release for the next owner; Acquire so that a waiter's WAITERS is seen when its WAIT is.
-    if word.swap(0, Ordering::AcqRel) & lock::WAIT != 0 {
+    if protocol::lock::free(word) {
         wake(slot);
     }
 }
 
 #[cold]
 fn wake(slot: &Slot) {
-    slot.alive.fetch_and(!alive::WAITERS, Ordering::AcqRel);
+    protocol::lock::unmark(&slot.alive);
     futex::wake_all(&slot.alive);
 }
 
@@ -299,7 +328,7 @@ pub(crate) fn acquire_slow(
     loop {
         let seen = word.load(Ordering::Acquire);
         if seen == 0 {
-            if word.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if protocol::lock::take(word, number) {
                 return Ok(());
             }
         } else if !backoff.is_completed() {
@@ -346,22 +375,22 @@ pub(crate) fn sleep_on_owner(
         recovery::recover(segment, seen & lock::OWNER);
         return Ok(());
     }
-    let timeout = attempt.left()?.min(RE_EXAMINE);
+    let Ok(left) = attempt.left() else {
+        IN_THE_WAY.set(seen & lock::OWNER);
+        return Err(Refusal::Busy);
+    };
     if life == 0 {
         // Just recovered or given back: the word has changed or is about to.
         std::thread::yield_now();
         return Ok(());
     }
-    let waited = seen | lock::WAIT;
-    if seen != waited && word.compare_exchange(seen, waited, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        return Ok(());
-    }
-    let marked = life | alive::WAITERS;
-    if life != marked && owner.alive.compare_exchange(life, marked, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        return Ok(());
-    }
-    if word.load(Ordering::Acquire) == waited {
-        threads::with_pending(|pending| sleep(pending, owner, marked, timeout));
+    if let Some(marked) = protocol::lock::mark(word, seen, &owner.alive, life) {
+        threads::with_pending(|pending| sleep(pending, owner, marked, left.min(RE_EXAMINE)));
+        let waits_on = word.load(Ordering::Acquire) == seen | lock::WAIT;
+        if waits_on && owner.alive.load(Ordering::Acquire) == marked {
+            // Waited in vain: the next round recovers an owner that is gone.
+            recovery::is_dead(owner);
+        }
     }
     Ok(())
 }
@@ -369,6 +398,7 @@ pub(crate) fn sleep_on_owner(
 fn sleep(pending: &AtomicU64, owner: &Slot, marked: u32, timeout: Duration) {
     // If this thread dies after the kernel chose it as the one to wake, the kernel wakes the next.
     pending.store(threads::pending_address(owner), Ordering::Release);
-    futex::wait(&owner.alive, marked, timeout);
+    let woken = futex::wait(&owner.alive, marked, timeout);
+    point(if woken { "woken" } else { "slept-out" });
     pending.store(0, Ordering::Release);
 }

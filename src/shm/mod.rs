@@ -14,6 +14,7 @@ mod journal;
 mod keys;
 mod locks;
 mod mem;
+mod protocol;
 mod recovery;
 mod rows;
 mod segment;
@@ -22,12 +23,14 @@ mod stats;
 mod sweep;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 mod verify;
 
 pub use counters::{Counted, Counters};
 pub use crash::POINTS as CRASH_POINTS;
+#[cfg(feature = "crash-points")]
+pub use crash::on_crash_point;
 pub use directory::{RawSpec, TableListing};
 pub use keys::{Change, Keys, Record, Value as KeyValue};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};

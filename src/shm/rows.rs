@@ -9,7 +9,7 @@
 //!   nobody freed one; or
 //! * behind the gate, after three passes that could not decide.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use shm_layout::{
     KEYS_SPACE, keys,
@@ -22,6 +22,7 @@ use super::{
     journal::{Intent, RowChange},
     keys as kv,
     locks::Writer,
+    protocol::sequence,
     recovery,
     segment::{Refusal, Segment},
     space::Space,
@@ -120,7 +121,10 @@ pub(crate) fn note_expiry(segment: &Segment, space: &Space, expire_at: u64) {
 /// Rows in use.
 fn count(segment: &Segment, space: &Space) -> u64 {
     match space.id {
-        KEYS_SPACE => (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db))).sum(),
+        KEYS_SPACE => {
+            let keys = (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db)));
+            keys.fold(0, u64::saturating_add)
+        }
         _ => space.count(segment),
     }
 }
@@ -171,7 +175,7 @@ fn none(segment: &Segment) -> Room {
 
 /// Whether the counts leave no room for `needed` rows, and none can expire. Certain if nobody frees one meanwhile.
 pub(crate) fn is_surely_full(segment: &Segment, space: &Space, needed: u64) -> bool {
-    !can_expire(segment, space) && count(segment, space) + needed > u64::from(space.rows)
+    !can_expire(segment, space) && count(segment, space).saturating_add(needed) > u64::from(space.rows)
 }
 
 enum Look {
@@ -258,9 +262,8 @@ pub(crate) fn free_expired_from(
 /// Writes the words of a free row from its expiry on; `from` is the whole row.
 pub(crate) fn fill(segment: &Segment, space: &Space, free: &FreeRow, from: &[u64]) {
     if let Some(words) = space.words(segment, free.row) {
-        // The row is locked and not live: nobody believes what they read there. Release: who sees a word stored from here
-        // on also sees the last tenant's end.
-        fence(Ordering::Release);
+        // The row is locked and not live: nobody believes what they read there, once they see the last tenant's end.
+        sequence::doubted();
         for (word, &value) in words[EXPIRE_WORD..].iter().zip(&from[EXPIRE_WORD..]) {
             word.store(value, Ordering::Relaxed);
         }
@@ -268,11 +271,10 @@ pub(crate) fn fill(segment: &Segment, space: &Space, free: &FreeRow, from: &[u64
 }
 
 /// Changes one word of a locked row and nothing else, without an intent: the store of the word is the commit.
-pub(crate) fn store_word(header: &row::Header, sequence: u64, word: &AtomicU64, value: u64) {
-    // Release: a reader that sees the word also sees every earlier change of the sequence.
-    word.store(value, Ordering::Release);
+pub(crate) fn store_word(header: &row::Header, seen: u64, word: &AtomicU64, value: u64) {
+    sequence::store_word(word, value);
     point("word-stored");
-    header.sequence.store(sequence + 2, Ordering::Release);
+    sequence::raise(&header.sequence, seen);
 }
 
 /// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count.
@@ -293,7 +295,7 @@ pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: 
         id => {
             let cell = slot::row_cell(id);
             let counted = slot.counts[cell].load(Ordering::Relaxed);
-            [(cell as u32, counted - 1 - earlier), RowChange::NO_COUNTS[1]]
+            [(cell as u32, counted.wrapping_sub(1 + earlier)), RowChange::NO_COUNTS[1]]
         }
     };
     let change = RowChange {

@@ -5,6 +5,8 @@
 
 mod error;
 mod file;
+#[cfg(test)]
+mod on_heap;
 mod options;
 
 use std::{
@@ -27,7 +29,7 @@ use shm_layout::{
     table,
 };
 
-use super::{heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use super::{crash::point, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
@@ -56,9 +58,16 @@ struct Inner {
     keys_cursor: AtomicU32,
     exhausted: Exhausted,
     name: Option<String>,
-    /// Holds the locks.
-    file: File,
-    _map: MmapRaw,
+    backing: Backing,
+}
+
+/// Where the bytes are; kept for as long as they are used.
+enum Backing {
+    /// In a file, which holds the locks.
+    File { file: File, _map: MmapRaw },
+    /// In the process's own heap, for tests under tools that watch over it.
+    #[cfg(test)]
+    Heap(#[expect(dead_code, reason = "it is only kept")] on_heap::Pages),
 }
 
 /// A segment. Cheap to clone, usable from any thread and after a fork. The mapping stays while any handle, or any
@@ -101,6 +110,10 @@ impl Segment {
     /// [`SegmentError`]; an existing segment is left as it was.
     pub fn create(options: SegmentOptions) -> Result<Self, SegmentError> {
         let geometry = options.geometry()?;
+        #[cfg(test)]
+        if on_heap::is_wanted(&options) {
+            return Self::on_heap(geometry);
+        }
         let segment = match &options.name {
             None => Self::anonymous(geometry)?,
             Some(name) => Self::named(name, geometry, &options)?,
@@ -160,7 +173,7 @@ impl Segment {
             let alone = sys::file::try_attach(&file, Attachment::Alone).map_err(failed("locking the segment"))?;
             let segment = Self::map_made(file, name)?;
             let recovered = segment.take_over(name, alone)?;
-            sys::file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
+            segment.share()?;
             (segment, Some(recovered))
         } else {
             (Self::attach(name)?, None)
@@ -204,6 +217,7 @@ impl Segment {
         }
         let segment = if remake {
             give_memory(&file, name, geometry.request.memory)?;
+            point("segment-allocated");
             Self::made(file, geometry, Some(name))?
         } else {
             check_geometry(&file, name, geometry)?;
@@ -211,7 +225,7 @@ impl Segment {
             segment.take_over(name, alone)?;
             segment
         };
-        sys::file::try_attach(&segment.0.file, Attachment::Shared).map_err(failed("locking the segment"))?;
+        segment.share()?;
         Ok(segment)
     }
 
@@ -247,6 +261,11 @@ impl Segment {
         let map = MmapOptions::new().len(bytes as usize).map_raw(&file).map_err(failed("mapping the segment"))?;
         keep_out_of_dumps(&map);
         let mem = mem_of(&map).ok_or(SegmentError::Unsupported("maps memory at address 0"))?;
+        Self::over(mem, Backing::File { file, _map: map }, geometry, name)
+    }
+
+    /// A segment whose bytes are there already.
+    fn over(mem: Mem, backing: Backing, geometry: Geometry, name: Option<&str>) -> Result<Self, SegmentError> {
         let fork_word = threads::fork_word().map_err(failed("making a page that a fork wipes"))?;
         let seed = mem.at::<Header>(0).seed.load(Ordering::Relaxed);
         Ok(Self(Arc::new(Inner {
@@ -266,9 +285,18 @@ impl Segment {
             keys_cursor: AtomicU32::new(0),
             exhausted: Exhausted::default(),
             name: name.map(ToOwned::to_owned),
-            file,
-            _map: map,
+            backing,
         })))
+    }
+
+    /// Lets others attach.
+    fn share(&self) -> Result<(), SegmentError> {
+        match &self.0.backing {
+            Backing::File { file, .. } => sys::file::try_attach(file, Attachment::Shared).map(drop),
+            #[cfg(test)]
+            Backing::Heap(_) => Ok(()),
+        }
+        .map_err(failed("locking the segment"))
     }
 
     /// Writes the header of a segment of zeros.
@@ -287,6 +315,7 @@ impl Segment {
         header.started_ms.store(clock::now_ms(), Ordering::Relaxed);
         self.0.counters.set_all_hints(self);
         header.magic.store(MAGIC, Ordering::Relaxed);
+        point("segment-filled");
         // Release: whoever finds the segment ready finds all of it.
         header.state.store(header::state::READY, Ordering::Release);
         Ok(())
@@ -321,6 +350,11 @@ impl Segment {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.0.geometry.request.workers as usize
+    }
+
+    /// Whether this process is in the PID namespace of all who use the segment, as far as it can tell.
+    pub(crate) fn is_of_own_namespace(&self) -> bool {
+        own_namespace().is_ok_and(|own| own == self.header().pid_namespace.load(Ordering::Relaxed))
     }
 
     pub(crate) fn mem(&self) -> &Mem {
@@ -385,8 +419,8 @@ impl Segment {
 
     /// The sum of a count over all slots; a sum below 0 is one in the making.
     pub(crate) fn sum_cell(&self, cell: usize) -> u64 {
-        let cells = self.all_slots().map(|slot| slot.counts[cell].load(Ordering::Acquire));
-        let sum = cells.fold(0, i64::wrapping_add);
+        let counts = self.all_slots().map(|slot| slot.counts[cell].load(Ordering::Acquire));
+        let sum = counts.fold(0, i64::wrapping_add);
         sum.max(0) as u64
     }
 

@@ -11,7 +11,7 @@ use shm_layout::{
     row, slot, table,
 };
 
-use super::{index::search, mem::word_of, segment::Segment};
+use super::{index::search, mem::word_of, protocol::sequence, segment::Segment};
 
 /// Where the rows of a space lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,8 +144,7 @@ impl Space {
     #[inline]
     pub(crate) fn find(&self, segment: &Segment, key: Key<'_>) -> Option<Found> {
         search(segment, self, key.hash, |row| {
-            // Acquire: the key and what follows are read after the sequence.
-            let sequence = self.header(segment, row)?.sequence.load(Ordering::Acquire);
+            let sequence = sequence::before_copy(&self.header(segment, row)?.sequence);
             self.has_key(segment, row, key).then_some(Found { row, sequence })
         })
     }

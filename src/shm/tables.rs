@@ -13,7 +13,7 @@ mod change;
 mod walk;
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering, fence},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -23,9 +23,11 @@ use shm_layout::{
 };
 
 use super::{
+    crash::point,
     directory::{self, RawSpec, TableListing},
     gate,
     locks::{Attempt, Writer, patiently},
+    protocol::sequence,
     rows::is_past,
     segment::{Refusal, Segment},
     space::{Key, Space},
@@ -69,8 +71,14 @@ impl Tables {
     ///
     /// [`Refusal::Exists`], [`Refusal::NoTable`], [`Refusal::OutOfMemory`], [`Refusal::Busy`].
     pub fn make(segment: &Segment, patience: Option<Duration>, spec: &RawSpec) -> Result<(Self, bool), Refusal> {
-        let (listing, new) = directory::make(segment, patience, spec)?;
-        Ok((Self::listed(segment, listing)?, new))
+        loop {
+            let (listing, new) = directory::make(segment, patience, spec)?;
+            point("table-made");
+            // Somebody may have dropped it since: then it is made once more.
+            if let Ok(table) = Self::listed(segment, listing) {
+                return Ok((table, new));
+            }
+        }
     }
 
     /// The table of this name.
@@ -176,8 +184,7 @@ impl Tables {
             if let Some(live) = live {
                 self.copy(live.row, out);
             }
-            // Acquire: everything copied was read before the sequences are looked at again.
-            fence(Ordering::Acquire);
+            sequence::copied();
             let steady = match live {
                 Some(live) => self.sequence(live.row) == live.sequence,
                 None => found.is_none(),
@@ -201,7 +208,7 @@ impl Tables {
         out: &mut [u64],
     ) -> Result<bool, Refusal> {
         let key = self.key(key);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             loop {
                 self.check_current()?;
@@ -222,7 +229,7 @@ impl Tables {
     }
 
     fn sequence(&self, row: u32) -> u64 {
-        self.space.header(&self.segment, row).map_or(0, |header| header.sequence.load(Ordering::Relaxed))
+        self.space.header(&self.segment, row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
 
     #[inline]
@@ -241,12 +248,13 @@ fn with_scratch<T>(words: usize, body: impl FnOnce(&mut [u64]) -> T) -> T {
         static SCRATCH: std::cell::Cell<Vec<u64>> = const { std::cell::Cell::new(Vec::new()) };
     }
     debug_assert!(words > BODY_WORD);
-    // Taken out for the time of the call, so that a call within the call gets a buffer of its own.
-    let mut scratch = SCRATCH.take();
+    // Taken out for the time of the call, so that a call within the call gets a buffer of its own. So does a destructor that
+    // runs when the thread has none any more.
+    let mut scratch = SCRATCH.try_with(std::cell::Cell::take).unwrap_or_default();
     if scratch.len() < words {
         scratch.resize(words, 0);
     }
     let result = body(&mut scratch[..words]);
-    SCRATCH.set(scratch);
+    let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     result
 }

@@ -2,12 +2,15 @@
 
 mod arbitrary;
 mod damage;
-mod deaths;
+pub(crate) mod deaths;
 mod storm;
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -251,6 +254,67 @@ fn a_damaged_segment_is_survived() {
     assert_eq!(segment.recover(), 1);
 }
 
+/// A slot without an owner in which something was left, as only damage explains, was claimed as it was: the next operation of its
+/// owner panicked, and again in the process that came after it. Nobody takes such a slot now, and a master that is alone cleans it.
+#[test]
+fn a_slot_that_is_not_clean_is_not_claimed() {
+    let damages: [fn(&slot::Slot); 5] = [
+        |slot| slot.flag.store(1, Ordering::Relaxed),
+        |slot| slot.held[3].store(Held::Directory.encode(), Ordering::Relaxed),
+        |slot| slot.held[7].store(u64::MAX, Ordering::Relaxed),
+        |slot| slot.journal.state.store(slot::journal::COMMITTED, Ordering::Relaxed),
+        |slot| slot.claim_page.store(u32::MAX, Ordering::Relaxed),
+    ];
+    for (i, damage) in damages.into_iter().enumerate() {
+        let segment = segment(512);
+        damage(segment.slot(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| set(&Keys::new(&segment), b"k", b"v")).join().unwrap();
+        });
+        assert!(!super::recovery::is_clean(segment.slot(1)), "damage {i}");
+        assert_eq!(super::recovery::recover_alone(&segment), 1);
+        assert!(super::recovery::is_clean(segment.slot(1)), "damage {i}");
+        set(&Keys::new(&segment), b"k", b"w");
+    }
+}
+
+/// A record that names no block of the arena panicked who read it under its lock. It is as good as absent.
+#[test]
+fn a_record_that_cannot_be_read_is_absent() {
+    let segment = segment(512);
+    let keys = Keys::new(&segment);
+    set(&keys, b"k", &[b'v'; 1000]);
+    let space = segment.keys_space();
+    let words = space.words(&segment, live_rows(&segment, &space)[0]).unwrap();
+    words[shm_layout::keys::VALUE_WORD].store(u64::MAX, Ordering::Relaxed);
+    let mut value = b"before".to_vec();
+    assert_eq!(keys.read(None, NOW, 0, b"k", Some(&mut value)), Ok(None));
+    assert_eq!(value, b"before");
+    let mut seen = Vec::new();
+    let mut append = |record: Option<super::Record<'_>>| {
+        seen.push(record.is_some());
+        Change::Set(Cow::Borrowed(b"new"), 0)
+    };
+    keys.change(None, NOW, 0, b"k", true, &mut append).unwrap();
+    assert_eq!(seen, [false]);
+    keys.read(None, NOW, 0, b"k", Some(&mut value)).unwrap();
+    assert_eq!((&value[..], keys.len(0)), (&b"beforenew"[..], 1));
+}
+
+/// An index of which every place names some row, as only damage explains, has none for a new one: the insertion panicked
+/// with its intent committed, and so did everybody who then recovered it.
+#[test]
+fn an_index_without_a_place_is_survived() {
+    let segment = segment(100);
+    let space = segment.keys_space();
+    let all = || (0..space.groups).flat_map(|group| &space.group(&segment, group).rows);
+    all().for_each(|place| place.store(space.rows, Ordering::Relaxed));
+    set(&Keys::new(&segment), b"k", b"v");
+    all().for_each(|place| place.store(0, Ordering::Relaxed));
+    set(&Keys::new(&segment), b"l", b"v");
+    assert_eq!(Keys::new(&segment).read(None, NOW, 0, b"l", None).map(|read| read.is_some()), Ok(true));
+}
+
 /// The index names a row that stays odd and that nobody holds, as only damage explains: whoever looks for the key gives up in time.
 #[test]
 fn a_row_that_never_comes_to_rest_is_given_up() {
@@ -340,4 +404,92 @@ fn a_closed_gate_holds_a_worker_up_for_a_moment_only() {
     });
     drop(gate);
     assert!(longest.unwrap() < Duration::from_secs(1));
+}
+
+/// A thread that is not its process's first and calls `exec` goes on under the first one's id, by which the kernel looks for what
+/// it owns. Its slot was never marked, and the locks in it were held for good.
+#[test]
+fn an_owner_that_no_thread_has_the_id_of_is_dead() {
+    let segment = segment(64);
+    let table = table(&segment, 16, 8);
+    write(&table, b"row", 1);
+    let space = segment.space(0).unwrap();
+    let row = live_rows(&segment, &space)[0];
+    let other = 7;
+    let slot = segment.slot(other);
+    slot.held[0].store(Held::Row(space.id, row).encode(), Ordering::Relaxed);
+    slot.flag.store(1, Ordering::Relaxed);
+    // One more than the greatest id that the kernel gives out.
+    slot.alive.store(1 << 22, Ordering::Release);
+    space.header(&segment, row).unwrap().lock.store(other, Ordering::Release);
+    write(&table, b"row", 2);
+    assert_eq!((slot.alive.load(Ordering::Acquire), slot.flag.load(Ordering::Acquire)), (0, 0));
+    slot.flag.store(1, Ordering::Relaxed);
+    slot.alive.store(1 << 22, Ordering::Release);
+    // The gate's closer does not wait for it either.
+    table.clear(None).expect("nobody who lives is inside");
+    assert_eq!(slot.alive.load(Ordering::Acquire), 0);
+}
+
+/// A thread that ended gave its slot back even if it was in the middle of a write, as one that calls `exit` there is; nobody
+/// could free the locks of that slot any more.
+#[test]
+fn a_slot_in_the_middle_of_a_write_is_not_given_back() {
+    let segment = segment(64);
+    let table = table(&segment, 16, 8);
+    write(&table, b"row", 1);
+    let space = segment.space(0).unwrap();
+    let row = live_rows(&segment, &space)[0];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = Writer::enter(&segment).unwrap();
+            writer.lock(Held::Row(space.id, row), &space.header(&segment, row).unwrap().lock).unwrap();
+            // Its destructor never runs, those of the thread do.
+            std::mem::forget(writer);
+        });
+    });
+    write(&table, b"row", 2);
+}
+
+/// A function that runs at the end of a thread could get no slot, so a write without a limit to its patience never returned.
+#[test]
+fn a_destructor_of_a_thread_can_write() {
+    struct Last(Arc<Tables>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            write(&self.0, b"last", 3);
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) };
+    }
+    let segment = segment(64);
+    let last = Last(Arc::new(table(&segment, 16, 8)));
+    std::thread::spawn(move || {
+        // Known to the thread before its slot is, and destroyed after it.
+        LAST.set(Some(last));
+        LAST.with_borrow(|last| write(&last.as_ref().unwrap().0, b"first", 1));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(live_rows(&segment, &segment.space(0).unwrap()).len(), 2);
+    assert_eq!(segment.recover(), 1, "the slot of the last write is the kernel's to mark");
+}
+
+/// A table that another process dropped right after it was made, or found, was refused as if a stopped process were in the way,
+/// and even to a caller that waits for as long as it takes.
+#[test]
+fn making_a_table_that_others_drop_makes_it() {
+    let segment = segment(512);
+    let spec =
+        RawSpec { name: "t".to_owned(), rows: 4, key_bytes: 8, fixed_bytes: 8, string_bytes: 0, schema: vec![0] };
+    let (theirs, drops) = (segment.clone(), AtomicU64::new(0));
+    super::crash::hook::set(move |name| {
+        if name == "table-made" && drops.fetch_add(1, Ordering::Relaxed) < 2 {
+            assert_eq!(Tables::drop_named(&theirs, None, "t"), Ok(true));
+        }
+    });
+    let made = Tables::make(&segment, None, &spec).map(|(table, new)| (table.is_current(), new));
+    super::crash::hook::set(|_| {});
+    assert_eq!(made, Ok((true, true)));
 }

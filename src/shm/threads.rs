@@ -16,6 +16,13 @@
 //! list is walked, but never shared ones. A thread with slots in several segments has one list: the head in
 //! its first slot, the nodes one behind the other.
 //!
+//! **The end of a thread.** A thread that ends in good order gives its slots back, but for those in which it is in the middle of
+//! a write: that is a thread that called `exit` there, and the kernel marks them when it is gone. A destructor, or a function
+//! that `exit` calls, may write once more after that; it claims a slot anew, and that one the kernel marks as well.
+//!
+//! **Other namespaces.** Equal thread ids in two PID namespaces would be two owners of one name, and one who lives would look gone
+//! from outside. Who attaches is asked for its namespace; a process that was forked into another one is refused its slot.
+//!
 //! A fork copies the thread's notes but not its list, and the slots stay the parent's. A word that reads 0 in
 //! a child (`wiped_on_fork`) holds the process's *epoch*; notes of another epoch are forgotten, not released.
 #![allow(unsafe_code)]
@@ -23,13 +30,14 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    mem::ManuallyDrop,
     sync::{
         OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
-use shm_layout::slot::{RobustHead, Slot, alive, journal};
+use shm_layout::slot::{RobustHead, Slot, alive};
 
 use super::{
     recovery,
@@ -82,12 +90,25 @@ struct Owned {
     slot: u32,
 }
 
-/// All slots of this thread; given back when the thread ends.
+impl Owned {
+    /// Whether no write is under way in the slot.
+    fn is_at_rest(&self) -> bool {
+        let slot = self.segment.slot(self.slot);
+        slot.flag.load(Ordering::Relaxed) == 0 && slot.held[0].load(Ordering::Relaxed) == 0
+    }
+}
+
+/// All slots of this thread.
 struct Notes(Vec<Owned>);
+
+/// Gives the slots of its thread back when that ends.
+struct Leaver;
 
 thread_local! {
     static LAST: Cell<Last> = const { Cell::new(Last { segment: 0, epoch: 0, slot: 0 }) };
-    static NOTES: RefCell<Notes> = const { RefCell::new(Notes(Vec::new())) };
+    // Without a destructor: what a thread claims after its `Leaver` is gone must be known as long as the thread runs.
+    static NOTES: ManuallyDrop<RefCell<Notes>> = const { ManuallyDrop::new(RefCell::new(Notes(Vec::new()))) };
+    static LEAVER: Leaver = const { Leaver };
     static PRIVATE_HEAD: RobustHead = const {
         RobustHead { next: AtomicU64::new(0), futex_offset: AtomicI64::new(NODE_TO_ALIVE), pending: AtomicU64::new(0) }
     };
@@ -119,8 +140,7 @@ fn slot_of_slow(segment: &Segment) -> Result<u32, Refusal> {
             None => notes.claim(segment, epoch),
         }
     };
-    // A thread that is ending has no notes any more: destructors of thread-locals cannot write.
-    let slot = NOTES.try_with(claim).map_err(|_| Refusal::Busy)??;
+    let slot = NOTES.with(|notes| claim(notes))?;
     LAST.set(Last { segment: segment.id(), epoch, slot });
     Ok(slot)
 }
@@ -130,11 +150,11 @@ fn slot_of_slow(segment: &Segment) -> Result<u32, Refusal> {
 /// A thread without a slot gets its private head registered first: recovery needs no slot.
 pub(crate) fn with_pending<T>(body: impl FnOnce(&AtomicU64) -> T) -> T {
     let mine = |owned: &Owned| owned.epoch == epoch(owned.segment.fork_word());
-    let first = NOTES.try_with(|notes| {
+    let first = NOTES.with(|notes| {
         let notes = notes.borrow();
         notes.0.first().filter(|owned| mine(owned)).map(|owned| (owned.segment.clone(), owned.slot))
     });
-    match first.ok().flatten() {
+    match first {
         Some((segment, slot)) => body(&segment.slot(slot).head.pending),
         None => PRIVATE_HEAD.with(|head| {
             register_private(head);
@@ -188,6 +208,11 @@ impl Notes {
     }
 
     fn claim(&mut self, segment: &Segment, epoch: u64) -> Result<u32, Refusal> {
+        if !segment.is_of_own_namespace() {
+            return Err(Refusal::Busy);
+        }
+        // Has it do its work at the end of the thread, unless that has come.
+        let _ = LEAVER.try_with(|_| ());
         // A process that is not registered is passed over by the barrier of a gate's closer.
         membarrier::register().map_err(|_| Refusal::Busy)?;
         let taken = |pending: &AtomicU64| {
@@ -234,44 +259,59 @@ impl Notes {
     }
 }
 
-impl Drop for Notes {
-    fn drop(&mut self) {
+impl Notes {
+    /// Gives back every slot that is at rest.
+    fn leave(&mut self) {
         self.0.retain(|owned| owned.epoch == epoch(owned.segment.fork_word()));
-        while !self.0.is_empty() {
-            self.give_back(self.0.len() - 1);
+        while let Some(index) = self.0.iter().rposition(Owned::is_at_rest) {
+            self.give_back(index);
         }
+    }
+
+    /// Whether the thread is claiming, giving back or recovering a slot just now.
+    fn is_busy(&self) -> bool {
+        let pending = |head: &RobustHead| head.pending.load(Ordering::Relaxed) != 0;
+        PRIVATE_HEAD.with(pending) || self.0.iter().any(|owned| pending(&owned.segment.slot(owned.slot).head))
+    }
+}
+
+impl Drop for Leaver {
+    fn drop(&mut self) {
         LAST.set(Last { segment: 0, epoch: 0, slot: 0 });
+        NOTES.with(|notes| {
+            // One that called `exit` in the middle of this very file leaves everything to the kernel.
+            if let Some(mut notes) = notes.try_borrow_mut().ok().filter(|notes| !notes.is_busy()) {
+                notes.leave();
+            }
+        });
     }
 }
 
 /// Takes a free slot of `segment` for this thread, recovering dead ones on the way. Leaves `pending` set.
 fn take_slot(segment: &Segment, pending: &AtomicU64) -> Option<u32> {
+    let marked = |slot: &Slot| slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0;
+    // To look at every owner takes a system call for each: only if there is no other way to a slot.
+    take_slot_of_dead(segment, pending, marked).or_else(|| take_slot_of_dead(segment, pending, recovery::is_dead))
+}
+
+fn take_slot_of_dead(segment: &Segment, pending: &AtomicU64, is_dead: impl Fn(&Slot) -> bool) -> Option<u32> {
     let thread = robust::thread_id();
     (1..=segment.slots()).find(|&number| {
         let slot = segment.slot(number);
-        if slot.alive.load(Ordering::Acquire) & alive::OWNER_DIED != 0 {
+        if is_dead(slot) {
             recovery::recover_with(segment, number, pending);
         }
-        if slot.alive.load(Ordering::Acquire) != 0 || !is_clean(slot) {
+        // A free slot that is not clean has been damaged, and is nobody's until a master is alone with it.
+        if slot.alive.load(Ordering::Acquire) != 0 || !recovery::is_clean(slot) {
             return false;
         }
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
         // AcqRel: what the last owner or its recoverer wrote to the slot is seen, and `pending` before the word.
         slot.alive.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok_and(|_| {
-            debug_assert_eq!(slot.journal.state.load(Ordering::Relaxed), journal::IDLE);
             slot.pid.store(std::process::id(), Ordering::Relaxed);
             true
         })
     })
-}
-
-/// Whether a free slot is as its last owner, or the recoverer, must have left it. Another one has been damaged, and is nobody's.
-fn is_clean(slot: &Slot) -> bool {
-    slot.flag.load(Ordering::Acquire) == 0
-        && slot.held[0].load(Ordering::Acquire) == 0
-        && slot.journal.state.load(Ordering::Acquire) == journal::IDLE
-        && slot.journal.new_len.load(Ordering::Acquire) == 0
-        && slot.journal.old_len.load(Ordering::Acquire) == 0
 }
 
 /// The address that `pending` must hold for the kernel to look at the `alive` word of `slot`.

@@ -122,7 +122,7 @@ impl Segment {
     /// Closes the gate; `None` if its lock stays in the hands of nobody.
     fn close_gate(&self, patience: Option<Duration>, left: &mut Left) -> Result<Option<Gate<'_>>, Refusal> {
         let mut orphaned = 0;
-        locks::patiently(patience, || match Gate::close_noting(self, left) {
+        locks::patiently(self, patience, || match Gate::close_noting(self, left) {
             Ok(gate) => Ok(Some(gate)),
             Err(_) if slots::is_gate_orphaned(self) && orphaned >= ORPHAN_LOOKS => Ok(None),
             Err(refusal) => {

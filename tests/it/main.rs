@@ -9,14 +9,20 @@ mod architecture;
 mod bad_input;
 mod check;
 mod clients;
+#[cfg(feature = "crash-points")]
+mod deaths;
 mod http;
 mod kill;
 mod life;
+#[cfg(feature = "crash-points")]
+mod linear;
 mod load;
 mod memory;
 mod readme;
 mod resp;
 mod segment;
+#[cfg(feature = "test-programs")]
+mod soak;
 #[cfg(feature = "crash-points")]
 mod stopped;
 mod workers;

@@ -65,6 +65,15 @@ impl TableOp {
     }
 }
 
+impl TableOp {
+    /// Gets the handle that the operation would have added to the others, if they are fewer than `wanted`.
+    pub(super) fn find(&self, store: &Store, handles: &mut Vec<Table>, wanted: usize) {
+        if handles.len() < wanted {
+            self.apply(store, handles);
+        }
+    }
+}
+
 /// Names and counts of the tables.
 fn listed(store: &Store) -> Result<Vec<(String, u64)>, Error> {
     let tables = store.tables()?;

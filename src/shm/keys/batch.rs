@@ -256,7 +256,7 @@ impl Keys {
                 keys.iter().map(|key| self.value_alone(now_ms, *key)).collect()
             });
         }
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             loop {
                 if let Some(found) = self.lock_keys(&mut writer, &keys)? {

@@ -54,7 +54,7 @@ impl Keys {
         by: i64,
     ) -> Result<Option<Option<i64>>, Refusal> {
         let key = self.key(db, key);
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             let Some(seen) = self.lock_key(&mut writer, key)? else {
                 return Ok(None);
@@ -113,7 +113,7 @@ impl Keys {
         attempt: &mut dyn FnMut(&mut Writer<'a>) -> Result<Step, Refusal>,
     ) -> Result<(), Refusal> {
         for round in 0.. {
-            let outcome = patiently(patience, || {
+            let outcome = patiently(&self.segment, patience, || {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match attempt(&mut writer)? {
@@ -155,7 +155,7 @@ impl Keys {
         let mut room = Room::None;
         if records || rows::can_expire(&self.segment, &self.space) {
             let look = || rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, 1, now_ms, &|| Ok(()));
-            room = patiently(patience, look)?;
+            room = patiently(&self.segment, patience, look)?;
         }
         let pages = gate::behind(&self.segment, patience, |_| Ok(arena::reclaim(&self.segment)))?;
         if room == Room::None && pages == 0 && round > 0 {
@@ -174,11 +174,13 @@ impl Keys {
         lock_first: bool,
         change: &mut dyn FnMut(Option<Record<'_>>) -> Change<'v>,
     ) -> Result<Step, Refusal> {
+        // A locked record that cannot be read is damaged: its value counts as absent, and can be replaced.
+        let mut sound = true;
         let looked = if lock_first {
             let seen = self.lock_key(writer, key)?;
-            let sound =
-                seen.is_none_or(|seen| value.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out)));
-            sound.then_some(seen)
+            let read = |seen: Seen| value.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out));
+            sound = seen.is_none_or(read);
+            Some(seen)
         } else {
             self.look(key, value.as_deref_mut())
         };
@@ -186,7 +188,7 @@ impl Keys {
             return Ok(Step::Again);
         };
         let value = value.map_or(&[][..], |value| &value[..]);
-        let live = seen.filter(|seen| !is_past(seen.expire_at(), now_ms));
+        let live = seen.filter(|seen| sound && !is_past(seen.expire_at(), now_ms));
         let wanted = change(live.map(|seen| Record { value, expire_at: seen.expire_at() }));
         match (seen, wanted) {
             (None, Change::Set(value, expire_at)) => self.insert(writer, key, &value, expire_at),

@@ -62,7 +62,7 @@ impl Seen {
             _ => {
                 let payload: &[u8] = bytemuck::cast_slice(&self.words[KEY_WORD..]);
                 let start = if self.flags() & flag::OUTER_KEY == 0 { row::key_len(self.meta) } else { 8 };
-                let value = payload.get(start..start + len);
+                let value = payload.get(start..start.saturating_add(len));
                 value.map(|value| out.extend_from_slice(value)).is_some()
             }
         }
@@ -138,8 +138,8 @@ impl Tally {
 
     /// After `keys` more keys and `expiring` more that expire.
     pub(super) fn after(&mut self, keys: i64, expiring: i64) -> [(u32, i64); 2] {
-        self.counts[0] += keys;
-        self.counts[1] += expiring;
+        self.counts[0] = self.counts[0].wrapping_add(keys);
+        self.counts[1] = self.counts[1].wrapping_add(expiring);
         let cell = |i: usize, changed: i64| (if changed == 0 { NO_CELL } else { self.cells[i] }, self.counts[i]);
         [cell(0, keys), cell(1, expiring)]
     }

@@ -33,8 +33,8 @@ const SCAN_EFFORT: u64 = 16;
 impl Keys {
     /// Records that exist so far, in use or not.
     fn records(&self) -> u64 {
-        let pages = self.segment.header().record_pages.load(Ordering::Acquire);
-        pages.saturating_mul(u64::from(shm_layout::keys::PAGE_RECORDS)).min(u64::from(self.space.rows))
+        let pages = self.segment.header().record_pages.load(Ordering::Acquire).min(self.segment.geometry().key_pages);
+        (pages * u64::from(shm_layout::keys::PAGE_RECORDS)).min(u64::from(self.space.rows))
     }
 
     /// Reads the key of a record if it is live, in `db` and not expired.
@@ -82,7 +82,7 @@ impl Keys {
         let (mut told, mut row) = (0, cursor);
         let mut key = Vec::new();
         while row < last && told < count {
-            if patiently(patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
                 out(&key);
                 told += 1;
             }
@@ -110,14 +110,14 @@ impl Keys {
         }
         for _ in 0..128 {
             let row = (random() % records) as u32;
-            if patiently(patience, || self.key_at(now_ms, db, row, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row, &mut key))? {
                 return Ok(Some(key));
             }
         }
         // So few keys that chance does not hit one: the next from some place on.
         let start = random() % records;
         for row in (start..records).chain(0..start) {
-            if patiently(patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
+            if patiently(&self.segment, patience, || self.key_at(now_ms, db, row as u32, &mut key))? {
                 return Ok(Some(key));
             }
         }

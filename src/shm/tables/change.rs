@@ -63,7 +63,7 @@ impl Tables {
         let mut undecided = 0;
         let mut reclaimed = false;
         loop {
-            let outcome = patiently(patience, || {
+            let outcome = patiently(&self.segment, patience, || {
                 let mut writer = Writer::enter(&self.segment)?;
                 loop {
                     match attempt(&mut writer)? {
@@ -85,7 +85,7 @@ impl Tables {
                 let alone = |gate: &mut Gate<'a>| self.modify_alone(gate, now_ms, needed, &mut attempt);
                 return gate::behind(&self.segment, patience, alone);
             }
-            match patiently(patience, || {
+            match patiently(&self.segment, patience, || {
                 rows::make_room(&mut Writer::enter(&self.segment)?, &self.space, needed, now_ms, &|| {
                     self.check_current()
                 })
@@ -344,7 +344,7 @@ impl Tables {
             meta: row::meta(key.bytes.len(), 0),
             sequence: free.sequence,
             hash: key.hash,
-            cells: [(cell as u32, counted + 1 + earlier), RowChange::NO_COUNTS[1]],
+            cells: [(cell as u32, counted.wrapping_add(1 + earlier)), RowChange::NO_COUNTS[1]],
         };
         intent.push(&self.segment, slot, self.space.id, &change, 0, &[]);
     }

@@ -89,7 +89,7 @@ impl Tables {
             }
             std::hint::spin_loop();
         }
-        patiently(patience, || {
+        patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             self.check_current()?;
             let Some(header) = self.space.header(&self.segment, row) else {

@@ -13,7 +13,7 @@ use shm_layout::{
     index::{Group, PLACES, counts, tag},
     keys::{LEN_WORD, VALUE_WORD},
     row,
-    slot::{self, Held, alive},
+    slot::{self, Held},
 };
 
 use super::{super::*, NOW, live_rows, segment, set, table, write};
@@ -23,6 +23,7 @@ use crate::shm::{
     index::tag_at,
     space::{Key, Space},
 };
+use crate::sys::robust;
 
 /// A slot that nobody owns.
 const FREE_SLOT: u32 = 9;
@@ -211,17 +212,16 @@ fn overlap(segment: &Segment) {
     entry.state.store(shm_layout::directory::state::LIVE, Ordering::Relaxed);
 }
 
-/// Damages the first group whose count lets searches go on, if a key stands behind it.
+/// Puts more keys into the index than their home group has room for, and lowers the count that lets searches go on.
 fn lower_an_overflow(segment: &Segment) {
-    let space = rows_of(segment);
-    for number in 0..space.groups {
-        let group = space.group(segment, number);
-        let counts = group.counts.load(Ordering::Relaxed);
-        if counts & counts::OVERFLOW != 0 {
-            return group.counts.store(counts - 1, Ordering::Relaxed);
-        }
-    }
-    panic!("a table at its fullest has keys that stand behind their group");
+    let (keys, space, home) = (Keys::new(segment), segment.keys_space(), 3);
+    let at_home = |key: &String| space.home(segment.hash(key.as_bytes(), 0)) == home;
+    (0..).map(|i| format!("key {i}")).filter(at_home).take(PLACES + 4).for_each(|key| set(&keys, key.as_bytes(), b"v"));
+    let group = space.group(segment, home);
+    let counts = group.counts.load(Ordering::Relaxed);
+    assert!(counts & counts::OVERFLOW != 0 && verify(segment).is_sound());
+    // One less than the keys that stand behind it need.
+    group.counts.store(counts - 1, Ordering::Relaxed);
 }
 
 /// A damage: what is done, and which kinds of finding come of it, in alphabetical order of their names here.
@@ -451,7 +451,7 @@ fn counts_too_high_and_pages_without_their_hint_are_no_findings() {
 fn those_who_wait_for_the_gate_are_not_reported() {
     let segment = populated();
     let waiting = segment.slot(FREE_SLOT);
-    waiting.alive.store(alive::TID, Ordering::Relaxed);
+    waiting.alive.store(robust::thread_id(), Ordering::Relaxed);
     waiting.held[0].store(Held::Gate.encode(), Ordering::Relaxed);
     assert!(verify(&segment).is_sound());
     waiting.held[0].store(Held::Row(KEYS_SPACE, 1).encode(), Ordering::Relaxed);
@@ -463,7 +463,7 @@ fn those_who_wait_for_the_gate_are_not_reported() {
 fn a_check_that_cannot_close_the_gate_says_who_is_inside() {
     let segment = populated();
     let inside = segment.slot(FREE_SLOT);
-    inside.alive.store(alive::TID, Ordering::Relaxed);
+    inside.alive.store(robust::thread_id(), Ordering::Relaxed);
     inside.pid.store(4711, Ordering::Relaxed);
     inside.flag.store(1, Ordering::Relaxed);
     let seen = segment.verify(Some(Duration::from_millis(20)), &mut |_, _| {});

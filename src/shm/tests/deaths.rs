@@ -21,7 +21,7 @@ pub(super) fn die() -> ! {
 }
 
 /// Runs `body` on a thread that dies at the point number `at` of those that it passes. Returns whether it survived.
-fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send) -> bool {
+pub(crate) fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send) -> bool {
     let handles = segment.handles();
     let survived = lives(segment, |segment| {
         let passed = Cell::new(0);
@@ -33,7 +33,9 @@ fn dies_at(segment: &Segment, at: usize, body: impl FnOnce(&Segment) + Send) -> 
         body(segment);
     });
     // The dead thread's notes hold the segment for ever; thousands of segments would be left.
-    segment.forget_handles(segment.handles() - handles);
+    if !survived {
+        segment.forget_handles(segment.handles() - handles);
+    }
     survived
 }
 
@@ -109,7 +111,7 @@ fn read_state(segment: &Segment) -> State {
 }
 
 /// Nothing is held, half done or lost, wherever one looks, and nobody dead was left to recover.
-pub(super) fn assert_sound(segment: &Segment, at: &str) {
+pub(crate) fn assert_sound(segment: &Segment, at: &str) {
     let seen = segment.verify(Some(Duration::from_secs(5)), &mut |_, _| {}).expect("nobody is in the way");
     assert!(seen.is_sound(), "{at}: {:#?}", seen.findings);
     assert_eq!((seen.recovered, seen.hidden_pages), (0, 0), "{at}");

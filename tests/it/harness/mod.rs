@@ -6,8 +6,10 @@ mod resp;
 mod server;
 mod tools;
 
+#[cfg(feature = "crash-points")]
+pub(crate) use http::Response;
 pub(crate) use http::{Http, percent};
 pub(crate) use random::Random;
 pub(crate) use resp::{Reply, Resp, encode};
-pub(crate) use server::{Server, Start, alive, segment_name, signal, wait_until};
+pub(crate) use server::{Server, Start, alive, children, segment_name, signal, state, wait_until};
 pub(crate) use tools::{Output, curl, input, nc, python, redis_cli, run};

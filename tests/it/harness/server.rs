@@ -28,6 +28,8 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How to start the program: arguments, and what this harness adds if the test does not say otherwise.
 pub(crate) struct Start {
+    /// A program that runs it, and that program's arguments; none: it is run as it is.
+    wrapper: Vec<String>,
     args: Vec<String>,
     envs: Vec<(String, String)>,
 }
@@ -41,12 +43,26 @@ impl Start {
                 args.extend([option.to_owned(), value.to_owned()]);
             }
         }
-        Self { args, envs: Vec::new() }
+        Self { wrapper: Vec::new(), args, envs: Vec::new() }
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.envs.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Has this program run it, which gets the command line after its own arguments.
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it and does not wait: for starts that are to be cut short.
+    pub(crate) fn begin(self) -> Starting {
+        let mut child = self.spawn();
+        collect(child.stdout.take().unwrap());
+        collect(child.stderr.take().unwrap());
+        Starting { child }
     }
 
     /// Starts it and waits for the ready line.
@@ -60,7 +76,7 @@ impl Start {
         let mut stdout = child.stdout.take().unwrap();
         let (stderr, collector) = collect(child.stderr.take().unwrap());
         let Some(status) = wait(&mut child, START_PATIENCE) else {
-            signal(child.id() as i32, Signal::SIGKILL);
+            end_tree(child.id() as i32);
             panic!("the program started although it should have refused: {}", stderr.lock().unwrap());
         };
         let mut text = String::new();
@@ -71,7 +87,10 @@ impl Start {
     }
 
     fn spawn(&self) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_store-master"));
+        let program = env!("CARGO_BIN_EXE_store-master").to_owned();
+        let mut words = self.wrapper.iter().chain([&program]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let inherited = std::env::vars().filter(|(name, _)| name.starts_with("STORE_MASTER_"));
         for (name, _) in inherited {
             command.env_remove(name);
@@ -79,6 +98,37 @@ impl Start {
         command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the program can be executed")
+    }
+}
+
+/// A master that may not have come to its ready line. Dropping it ends it, and with it its workers.
+pub(crate) struct Starting {
+    child: Child,
+}
+
+impl Starting {
+    /// The master's process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// `kill -9` of the master alone, and waits until it and its workers, who follow it, are gone.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let workers = children(self.pid());
+        self.child.kill().ok();
+        self.child.wait().ok();
+        let gone = || !workers.iter().any(|&pid| alive(pid));
+        assert!(wait_until(Duration::from_secs(10), gone) || thread::panicking(), "workers outlive their master");
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -126,9 +176,13 @@ impl Server {
         self.fields.get(name).unwrap_or_else(|| panic!("no {name} in the ready line {:?}", self.greeting.last()))
     }
 
-    /// The master's process id.
+    /// The master's process id. In a PID namespace of its own it is the only child of what made that.
     pub(crate) fn pid(&self) -> i32 {
-        self.child.id() as i32
+        let started = self.child.id() as i32;
+        match children(started)[..] {
+            [master] if self.fields.get("pid").is_some_and(|pid| pid == "1") => master,
+            _ => started,
+        }
     }
 
     pub(crate) fn http(&self) -> SocketAddr {
@@ -264,6 +318,17 @@ pub(crate) fn signal(pid: i32, what: Signal) {
     kill(Pid::from_raw(pid), what).ok();
 }
 
+/// The letter that /proc has for the state of a process; `None` if there is none of this id.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    Some(stat(pid)?.0)
+}
+
+/// Ends a process and all that it has started, those first.
+fn end_tree(pid: i32) {
+    children(pid).into_iter().for_each(end_tree);
+    signal(pid, Signal::SIGKILL);
+}
+
 /// Whether the process runs (a zombie does not).
 pub(crate) fn alive(pid: i32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
@@ -290,7 +355,7 @@ fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<
 }
 
 /// Living children of a process.
-fn children(parent: i32) -> Vec<i32> {
+pub(crate) fn children(parent: i32) -> Vec<i32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let is_child = |&pid: &i32| stat(pid).is_some_and(|(state, of)| of == parent && state != 'Z' && state != 'X');
     let mut found: Vec<i32> = pids.filter(is_child).collect();

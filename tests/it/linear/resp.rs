@@ -1,0 +1,217 @@
+//! The calls of a history over RESP.
+
+use std::{io, net::SocketAddr};
+
+use super::{
+    calls::{
+        Call, CounterOp, KEY_TEXT, Kind, Object, Op, ROW_TEXT, RegisterOp, Ret, RowOp, RowsOp, Way, decimal, number,
+        text,
+    },
+    client::{Caller, Outcome},
+};
+use crate::harness::{Reply, Resp};
+
+/// A connection that is opened anew when it breaks.
+pub(super) struct OverResp {
+    addr: SocketAddr,
+    link: Option<Resp>,
+}
+
+impl OverResp {
+    pub(super) fn new(addr: SocketAddr) -> Self {
+        Self { addr, link: None }
+    }
+}
+
+impl Caller for OverResp {
+    const WAY: Way = Way::Resp;
+
+    fn call(&mut self, call: &Call) -> Outcome {
+        let words = words(call);
+        let link = self.link.get_or_insert_with(|| Resp::open(self.addr).expect("a connection attempt was refused"));
+        match link.try_cmd(&words) {
+            Ok(reply) if reply.error() == Some("BUSY") => Outcome::Refused,
+            Ok(reply) => Outcome::Answer(answer(call, &reply)),
+            Err(error) if is_timeout(&error) => panic!("no answer to {words:?}"),
+            Err(_) => {
+                self.link = None;
+                Outcome::Lost
+            }
+        }
+    }
+}
+
+/// Whether the server was given up rather than gone: it hangs.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The command.
+fn words(call: &Call) -> Vec<String> {
+    let (object, key) = (&call.object, call.object.key(0));
+    let line = match (&call.op, object.kind) {
+        (Op::Register(op), Kind::Key) => key_command(op, &key),
+        (Op::Register(op), _) => cell_command(op, &key),
+        (Op::Counter(op), Kind::Tally) => tally_command(op, &key),
+        (Op::Counter(op), _) => number_command(op, &key),
+        (Op::Row(op), _) => row_command(op, &key),
+        (Op::Rows(op), Kind::Accounts) => accounts_command(op, object),
+        (Op::Rows(op), _) => pairs_command(op, object),
+    };
+    line.split(' ').map(str::to_owned).collect()
+}
+
+fn key_command(op: &RegisterOp, key: &str) -> String {
+    let set = |value: i64, condition: &str| format!("SET {key} {}{condition}", text(value, KEY_TEXT));
+    match *op {
+        RegisterOp::Get => format!("GET {key}"),
+        RegisterOp::Set(value) => set(value, ""),
+        RegisterOp::Delete => format!("DEL {key}"),
+        RegisterOp::Take => format!("GETDEL {key}"),
+        RegisterOp::Insert(value) => set(value, " NX"),
+        RegisterOp::Replace(value) => set(value, " XX"),
+        RegisterOp::Exchange(value) => format!("GETSET {key} {}", text(value, KEY_TEXT)),
+        RegisterOp::Swap { .. } => unreachable!("a key has no compare-and-set"),
+    }
+}
+
+fn cell_command(op: &RegisterOp, key: &str) -> String {
+    match *op {
+        RegisterOp::Get => format!("TABLE.GET cells {key} n"),
+        RegisterOp::Set(value) => format!("TABLE.SET cells {key} n {value}"),
+        RegisterOp::Delete => format!("TABLE.DEL cells {key}"),
+        RegisterOp::Take => format!("TABLE.GETDEL cells {key}"),
+        RegisterOp::Insert(value) => format!("TABLE.SET cells {key} n {value} NX"),
+        RegisterOp::Replace(value) => format!("TABLE.SET cells {key} n {value} XX"),
+        RegisterOp::Swap { expected, new } => format!("TABLE.CAS cells {key} EXPECT 1 n {expected} SET 1 n {new}"),
+        RegisterOp::Exchange(_) => unreachable!("a row has no exchange"),
+    }
+}
+
+fn tally_command(op: &CounterOp, key: &str) -> String {
+    match *op {
+        CounterOp::Get => format!("COUNTER.GET {key}"),
+        CounterOp::Set(value) => format!("COUNTER.SET {key} {value}"),
+        CounterOp::Add(by) => format!("COUNTER.INCR {key} {by}"),
+        CounterOp::Swap { expected, new } => format!("COUNTER.CAS {key} {expected} {new}"),
+        CounterOp::Delete => format!("COUNTER.DEL {key}"),
+    }
+}
+
+fn number_command(op: &CounterOp, key: &str) -> String {
+    match *op {
+        CounterOp::Get => format!("GET {key}"),
+        CounterOp::Set(value) => format!("SET {key} {value}"),
+        CounterOp::Add(by) => format!("INCRBY {key} {by}"),
+        CounterOp::Delete => format!("DEL {key}"),
+        CounterOp::Swap { .. } => unreachable!("a key has no compare-and-set"),
+    }
+}
+
+fn row_command(op: &RowOp, key: &str) -> String {
+    match op {
+        RowOp::Get => format!("TABLE.GET rows {key}"),
+        RowOp::Set(cells) => format!("TABLE.SET rows {key}{}", cell_words(cells)),
+        RowOp::Add { column, by } => format!("TABLE.INCR rows {key} {} {by}", ["a", "b"][*column]),
+        RowOp::Delete => format!("TABLE.DEL rows {key}"),
+        RowOp::Take => format!("TABLE.GETDEL rows {key}"),
+        RowOp::Swap { expected, new } => {
+            let given = new.iter().flatten().count();
+            format!("TABLE.CAS rows {key} EXPECT 1 a {expected} SET {given}{}", cell_words(new))
+        }
+    }
+}
+
+fn cell_words(cells: &[Option<i64>; 3]) -> String {
+    let word = |(column, cell): (&str, &Option<i64>)| {
+        cell.map(|value| match column {
+            "s" => format!(" s {}", text(value, ROW_TEXT)),
+            _ => format!(" {column} {value}"),
+        })
+    };
+    ["a", "b", "s"].into_iter().zip(cells).filter_map(word).collect()
+}
+
+fn accounts_command(op: &RowsOp, object: &Object) -> String {
+    match *op {
+        RowsOp::Get(part) => format!("TABLE.GET accounts {} n", object.key(part)),
+        RowsOp::GetAll => format!("TABLE.MGET accounts {}", all_keys(object)),
+        RowsOp::Set(part, value) => format!("TABLE.SET accounts {} n {value}", object.key(part)),
+        RowsOp::SetTwo(pairs) => {
+            let [one, other] = pairs.map(|(part, value)| format!("{} 1 n {value}", object.key(part)));
+            format!("TABLE.MSET accounts 2 {one} {other}")
+        }
+        RowsOp::Add(part, by) => format!("TABLE.INCR accounts {} n {by}", object.key(part)),
+        RowsOp::Delete(part) => format!("TABLE.DEL accounts {}", object.key(part)),
+        RowsOp::Rename { .. } => unreachable!("rows have no rename"),
+    }
+}
+
+fn pairs_command(op: &RowsOp, object: &Object) -> String {
+    match *op {
+        RowsOp::Get(part) => format!("GET {}", object.key(part)),
+        RowsOp::GetAll => format!("MGET {}", all_keys(object)),
+        RowsOp::Set(part, value) => format!("SET {} {value}", object.key(part)),
+        RowsOp::SetTwo(pairs) => {
+            let [one, other] = pairs.map(|(part, value)| format!("{} {value}", object.key(part)));
+            format!("MSET {one} {other}")
+        }
+        RowsOp::Add(part, by) => format!("INCRBY {} {by}", object.key(part)),
+        RowsOp::Delete(part) => format!("DEL {}", object.key(part)),
+        RowsOp::Rename { from, to } => format!("RENAME {} {}", object.key(from), object.key(to)),
+    }
+}
+
+fn all_keys(object: &Object) -> String {
+    [0, 1, 2, 3].map(|part| object.key(part)).join(" ")
+}
+
+/// What a reply means as the answer to this call.
+fn answer(call: &Call, reply: &Reply) -> Ret {
+    let value: fn(&Reply) -> i64 = match call.object.kind {
+        Kind::Key => |reply| number(reply.text().as_bytes(), KEY_TEXT),
+        Kind::Number | Kind::Pairs => |reply| match reply {
+            Reply::Int(value) => *value,
+            other => decimal(other.text().as_bytes()),
+        },
+        // A row, or a column of one.
+        Kind::Cell | Kind::Accounts => |reply| match reply {
+            Reply::Int(value) => *value,
+            Reply::Array(items) if items.len() == 1 => items[0].int(),
+            row => row.field("n").int(),
+        },
+        Kind::Tally | Kind::Row => Reply::int,
+    };
+    let found = |reply: &Reply| (*reply != Reply::Null).then(|| value(reply));
+    let row = |row: &Reply| {
+        let string = number(row.field("s").text().as_bytes(), ROW_TEXT);
+        [row.field("a").int(), row.field("b").int(), string]
+    };
+    match &call.op {
+        Op::Register(RegisterOp::Get | RegisterOp::Take | RegisterOp::Exchange(_))
+        | Op::Counter(CounterOp::Get | CounterOp::Add(_))
+        | Op::Row(RowOp::Add { .. })
+        | Op::Rows(RowsOp::Get(_) | RowsOp::Add(..)) => Ret::Value(found(reply)),
+        Op::Row(RowOp::Get | RowOp::Take) => Ret::Row((*reply != Reply::Null).then(|| row(reply))),
+        Op::Rows(RowsOp::GetAll) => Ret::Rows(std::array::from_fn(|part| found(&reply.items()[part]))),
+        Op::Register(RegisterOp::Set(_))
+        | Op::Counter(CounterOp::Set(_))
+        | Op::Row(RowOp::Set(_))
+        | Op::Rows(RowsOp::Set(..) | RowsOp::SetTwo(_)) => match *reply == Reply::ok() {
+            true => Ret::Done,
+            false => panic!("{call:?}: {reply:?}"),
+        },
+        _ => Ret::Flag(flag(call, reply)),
+    }
+}
+
+/// Whether it was done: 1 or 0, `OK` or nothing.
+fn flag(call: &Call, reply: &Reply) -> bool {
+    match reply {
+        Reply::Int(n @ (0 | 1)) => *n == 1,
+        Reply::Null => false,
+        Reply::Status(ok) if ok == "OK" => true,
+        Reply::Error(text) if text.ends_with("no such key") => false,
+        other => panic!("{call:?}: {other:?}"),
+    }
+}
