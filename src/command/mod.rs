@@ -10,6 +10,7 @@ mod counters;
 mod env;
 mod execute;
 mod expiry;
+mod functions;
 mod glob;
 mod info;
 mod introspect;

@@ -1,6 +1,8 @@
 //! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
 
-use super::{Reply, call::Call, connection, counters, introspect, keys, refusal::Answer, server, strings, tables};
+use super::{
+    Reply, call::Call, connection, counters, functions, introspect, keys, refusal::Answer, server, strings, tables,
+};
 
 /// What carries a command out.
 pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Answer<Reply>;
@@ -137,6 +139,7 @@ const GROUPS: &[&[Command]] = &[
     connection::COMMANDS,
     server::COMMANDS,
     introspect::COMMANDS,
+    functions::COMMANDS,
 ];
 
 /// The same, at one address.
