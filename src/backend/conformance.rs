@@ -11,6 +11,7 @@ pub(super) mod rows;
 pub(super) mod scans;
 pub(super) mod tables;
 pub(super) mod threads;
+pub(super) mod updates;
 
 /// Counters that fit into a store under test.
 pub(super) const COUNTERS: u64 = 32;
@@ -173,6 +174,16 @@ macro_rules! suite {
                 keys_come_and_go_without_end
                 expired_keys_make_room
                 values_give_their_memory_back
+            }
+            updates {
+                an_update_is_shown_the_value_and_the_expiry
+                an_update_sets_deletes_or_leaves
+                a_refused_update_changes_nothing
+                several_keys_are_updated_in_one_step
+                an_update_of_too_many_keys_is_refused
+                a_full_space_refuses_updates_that_need_room
+                many_are_set_under_a_condition_with_an_expiry
+                a_key_moves_to_another_database
             }
             threads {
                 no_sum_is_lost

@@ -10,6 +10,7 @@ mod batch;
 mod change;
 mod record;
 mod rename;
+mod several;
 mod walk;
 
 use std::{
@@ -34,6 +35,7 @@ use super::{
     segment::{Refusal, Segment},
     space::{Found, Key, Space},
 };
+pub use batch::SetRule;
 use record::Seen;
 pub(crate) use record::{cells_without, list_old_blocks, read_key};
 pub(crate) use walk::finish_flush;

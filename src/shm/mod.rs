@@ -32,7 +32,7 @@ pub use crash::POINTS as CRASH_POINTS;
 #[cfg(feature = "crash-points")]
 pub use crash::on_crash_point;
 pub use directory::{RawSpec, TableListing};
-pub use keys::{Change, Keys, Record, Value as KeyValue};
+pub use keys::{Change, Keys, Record, SetRule, Value as KeyValue};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
 pub use stats::StatCells;
 pub use tables::{RowWords, Tables, Verdict};

@@ -22,7 +22,7 @@ use shm_layout::{
 };
 
 use super::{
-    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, Tables, Verdict, crash::hook,
+    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, SetRule, Tables, Verdict, crash::hook,
     directory, locks::Writer, space::Space,
 };
 
@@ -343,7 +343,7 @@ fn a_large_batch_in_vain_frees_nothing_that_was_there() {
     pairs.extend(names.iter().map(|name| (name.as_bytes(), &[b'n'; 20][..])));
     let huge = vec![b'h'; 40 << 20];
     pairs.push((b"huge", &huge));
-    assert_eq!(keys.set_many(None, NOW, 0, &pairs, false), Err(Refusal::OutOfMemory));
+    assert_eq!(keys.set_many(None, NOW, 0, &pairs, &SetRule::ANY), Err(Refusal::OutOfMemory));
     assert_eq!(used_blocks(&segment), 1);
     (0..40_u8).for_each(|i| set(&keys, &[b'o', i], &[b'o'; 200]));
     let mut value = Vec::new();

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cell, Condition, ExpireRule, Expiry, KvType, Result, Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome,
-    Statistics, TableSpec, Ttl, ValueRef,
+    Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, KvType, Result, Row, RowPage, ScanPage, Schema,
+    SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
 };
 
 /// What `make` did.
@@ -114,6 +114,21 @@ pub trait KvBackend: Send + Sync {
     fn set(&self, db: u8, key: &[u8], value: &[u8], options: SetOptions) -> Result<SetOutcome>;
     /// Writes several values in one atomic step, expiries taken away; with `if_absent`, all or none, and none if a key is present.
     fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool>;
+    /// As `mset`, with a condition that all keys must meet (whether each is present), and with an expiry for all.
+    fn mset_if(&self, db: u8, pairs: &[(&[u8], &[u8])], expiry: Expiry, condition: Condition) -> Result<bool>;
+    /// Makes of a key what `decide` says, in one atomic step. `decide` may be asked several times; the last answer counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of `decide`.
+    fn update<'v>(&self, db: u8, key: &[u8], decide: &mut Decide<'_, 'v>) -> Result<()>;
+    /// As `update`, of several keys that differ, `MAX_BATCH_ROWS` at most, in one atomic step: `decide` is shown all of them and answers
+    /// for each.
+    ///
+    /// # Errors
+    ///
+    /// Those of `decide`, and [`Error::TooLarge`](super::Error::TooLarge).
+    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()>;
     /// Reads and deletes.
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>>;
     /// Reads and changes the expiry.
@@ -138,6 +153,8 @@ pub trait KvBackend: Send + Sync {
     ///
     /// [`Error::NoSuchKey`](super::Error::NoSuchKey) if `from` is absent.
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool>;
+    /// Moves a key to another database, with value and expiry; false if it is absent, or if there is such a key already.
+    fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool>;
     /// Some key, every one about equally likely.
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>>;
     /// The next keys, about `count` of them, from `cursor` on (0: from the start). A key that is present

@@ -1,5 +1,7 @@
 //! The words of the key-value space: expiry, conditions, outcomes. Times are milliseconds of the Unix clock.
 
+use std::borrow::Cow;
+
 use super::{
     Error, Result,
     limits::{DATABASES, MAX_KV_KEY_BYTES},
@@ -77,6 +79,67 @@ pub struct SetOutcome {
     pub written: bool,
     /// The value before, if it was asked for and there was one.
     pub previous: Option<Vec<u8>>,
+}
+
+/// What a change is shown of a key that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Current<'a> {
+    /// The type of its value.
+    pub kind: KvType,
+    /// The value; empty if it is no string, or if the change did not ask for it.
+    pub value: &'a [u8],
+    /// When it expires.
+    pub expires_at: Option<u64>,
+}
+
+impl<'a> Current<'a> {
+    /// The value, which must be a string.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKind`].
+    pub fn string(self) -> Result<&'a [u8]> {
+        match self.kind {
+            KvType::String => Ok(self.value),
+        }
+    }
+}
+
+/// The value of a key that may be absent, which must be a string.
+///
+/// # Errors
+///
+/// [`Error::WrongKind`].
+pub fn string_of(current: Option<Current<'_>>) -> Result<Option<&[u8]>> {
+    current.map(Current::string).transpose()
+}
+
+/// What a change makes of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update<'v> {
+    /// It stays as it is.
+    Leave,
+    /// It gets this string and expiry, whatever it was.
+    Set(Cow<'v, [u8]>, Expiry),
+    /// It is deleted.
+    Delete,
+}
+
+/// Says what becomes of a key.
+pub type Decide<'d, 'v> = dyn FnMut(Option<Current<'_>>) -> Result<Update<'v>> + 'd;
+
+/// Says what becomes of several keys.
+pub type DecideMany<'d, 'v> = dyn FnMut(&[Option<Current<'_>>]) -> Result<Vec<Update<'v>>> + 'd;
+
+/// A key that an operation on several is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Its database.
+    pub db: u8,
+    /// The key.
+    pub key: &'a [u8],
+    /// Whether its value is to be shown.
+    pub with_value: bool,
 }
 
 /// Which expiries an `EXPIRE` may replace.

@@ -16,7 +16,10 @@ mod value;
 pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use error::{Error, Result};
-pub use kv::{Condition, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Ttl};
+pub use kv::{
+    Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
+    Update, string_of,
+};
 pub use row::{Cell, Row, RowPage};
 pub use schema::{Column, ColumnType, Schema, TableSpec};
 pub use stats::{Stat, Statistics};

@@ -5,11 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Common, entries::Entries, lock};
+use super::{
+    Common,
+    entries::{Entries, Entry},
+    lock,
+};
 use crate::store::{
-    Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Ttl,
+    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions,
+    SetOutcome, Stat, Statistics, Target, Ttl, Update,
     kv::check,
-    limits::{DATABASES, MAX_VALUE_BYTES},
+    limits::{DATABASES, MAX_BATCH_ROWS, MAX_VALUE_BYTES},
     number,
 };
 
@@ -136,19 +141,64 @@ impl KvBackend for MemoryKeyspace {
     }
 
     fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
+        let condition = if if_absent { Condition::IfAbsent } else { Condition::Always };
+        self.mset_if(db, pairs, Expiry::Never, condition)
+    }
+
+    fn mset_if(&self, db: u8, pairs: &[(&[u8], &[u8])], expiry: Expiry, condition: Condition) -> Result<bool> {
         pairs.iter().try_for_each(|(_, value)| check_value(value.len(), MAX_VALUE_BYTES))?;
         let keys: Vec<&[u8]> = pairs.iter().map(|(key, _)| *key).collect();
         let mut open = self.open(db, &keys)?;
-        if if_absent && keys.iter().any(|key| open.get().contains(key)) {
+        if !keys.iter().all(|key| condition.allows(open.get().contains(key))) {
             return Ok(false);
         }
         self.need_room(&mut open, &keys)?;
         for (key, value) in pairs {
             let entry = open.get_mut().entry(key, Vec::new);
             entry.value = value.to_vec();
-            entry.expires_at = None;
+            entry.expires_at = expiry.after(entry.expires_at);
         }
         Ok(true)
+    }
+
+    fn update<'v>(&self, db: u8, key: &[u8], decide: &mut Decide<'_, 'v>) -> Result<()> {
+        self.update_many(&[Target { db, key, with_value: true }], &mut |current| Ok(vec![decide(current[0])?]))
+    }
+
+    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()> {
+        targets.iter().try_for_each(|target| check(target.db, target.key))?;
+        if targets.len() > MAX_BATCH_ROWS {
+            return Err(Error::TooLarge { what: "keys in one step", len: targets.len(), max: MAX_BATCH_ROWS });
+        }
+        let mut open = self.open(0, &[])?;
+        let now_ms = open.now_ms;
+        let database = |target: &Target<'_>| usize::from(target.db);
+        self.freed(targets.iter().map(|at| open.databases[database(at)].free_expired(at.key, now_ms)).sum());
+        let shown: Vec<_> =
+            targets.iter().map(|at| open.databases[database(at)].get(at.key).map(|e| current(e, at))).collect();
+        let updates = decide(&shown)?;
+        for (target, update) in targets.iter().zip(&updates) {
+            open.db = database(target);
+            if let Update::Set(value, expiry) = update
+                && !Expiry::has_passed(expiry.after(None), now_ms)
+            {
+                check_value(value.len(), MAX_VALUE_BYTES)?;
+                self.need_room(&mut open, &[target.key])?;
+            }
+        }
+        for (target, update) in targets.iter().zip(updates) {
+            let database = &mut open.databases[database(target)];
+            match update {
+                Update::Leave => {}
+                Update::Set(value, expiry) if !Expiry::has_passed(expiry.after(None), now_ms) => {
+                    let entry = database.entry(target.key, Vec::new);
+                    entry.value = value.into_owned();
+                    entry.expires_at = expiry.after(entry.expires_at);
+                }
+                Update::Delete | Update::Set(..) => drop(database.remove(target.key)),
+            }
+        }
+        Ok(())
     }
 
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -234,6 +284,23 @@ impl KvBackend for MemoryKeyspace {
         Ok(true)
     }
 
+    fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
+        check(to, key)?;
+        let mut open = self.open(db, &[key])?;
+        let (to, now_ms) = (usize::from(to), open.now_ms);
+        self.freed(open.databases[to].free_expired(key, now_ms));
+        if open.databases[to].contains(key) {
+            return Ok(false);
+        }
+        let Some(moved) = open.get_mut().remove(key) else {
+            return Ok(false);
+        };
+        let entry = open.databases[to].entry(key, Vec::new);
+        entry.value = moved.value;
+        entry.expires_at = moved.expires_at;
+        Ok(true)
+    }
+
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
         let mut open = self.open(db, &[])?;
         let now_ms = open.now_ms;
@@ -265,6 +332,12 @@ impl KvBackend for MemoryKeyspace {
         }
         Ok(())
     }
+}
+
+/// An entry as a change is shown it.
+fn current<'a>(entry: &'a Entry<Vec<u8>>, target: &Target<'_>) -> Current<'a> {
+    let value = if target.with_value { entry.value.as_slice() } else { &[] };
+    Current { kind: KvType::String, value, expires_at: entry.expires_at }
 }
 
 fn check_value(len: usize, max: usize) -> Result<()> {

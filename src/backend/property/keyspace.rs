@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Store,
-    store::{ExpireRule, Expiry, SetOptions, Ttl},
+    store::{Current, ExpireRule, Expiry, SetOptions, Target, Ttl, Update},
 };
 
 /// A value: filler, or something that may be a number.
@@ -80,6 +80,9 @@ pub(super) enum KeyOp {
     Ttl(usize),
     Expire(usize, Expiry, ExpireRule),
     Rename(usize, usize, bool),
+    MoveTo(usize, u8),
+    Update(usize, Text, Expiry),
+    UpdateMany(usize, usize, Text, Expiry),
     Random,
     Scan(usize),
     Len,
@@ -107,6 +110,10 @@ pub(super) fn op() -> impl Strategy<Value = KeyOp> {
         4 => (key(), prop_oneof![expiry_at(), Just(Expiry::Never)], rule())
             .prop_map(|(key, expiry, rule)| KeyOp::Expire(key, expiry, rule)),
         4 => (key(), key(), any::<bool>()).prop_map(|(from, to, absent)| KeyOp::Rename(from, to, absent)),
+        2 => (key(), 0..3_u8).prop_map(|(number, to)| KeyOp::MoveTo(number, to)),
+        4 => (key(), text(), expiry()).prop_map(|(number, text, expiry)| KeyOp::Update(number, text, expiry)),
+        4 => (0..7_usize, 7..14_usize, text(), expiry())
+            .prop_map(|(one, other, text, expiry)| KeyOp::UpdateMany(one, other, text, expiry)),
         1 => Just(KeyOp::Random),
         2 => (0..5_usize).prop_map(KeyOp::Scan),
         1 => Just(KeyOp::Len),
@@ -150,11 +157,33 @@ impl KeyOp {
             Self::Ttl(number) => kv.ttl(db, &key(*number)).into(),
             Self::Expire(number, expiry, rule) => kv.expire(db, &key(*number), *expiry, *rule).into(),
             Self::Rename(from, to, if_absent) => kv.rename(db, &key(*from), &key(*to), *if_absent).into(),
+            Self::MoveTo(number, to) => kv.move_to(db, &key(*number), *to).into(),
+            Self::Update(number, text, expiry) => {
+                kv.update(db, &key(*number), &mut |current| Ok(made_of(current, &text.bytes(), *expiry))).into()
+            }
+            Self::UpdateMany(one, other, text, expiry) => {
+                let keys = [key(*one), key(*other)];
+                let targets = keys.each_ref().map(|key| Target { db, key, with_value: true });
+                let swap = &mut |shown: &[Option<Current<'_>>]| {
+                    Ok(vec![made_of(shown[1], &text.bytes(), *expiry), made_of(shown[0], &text.bytes(), *expiry)])
+                };
+                kv.update_many(&targets, swap).into()
+            }
             Self::Random => random(store, db).into(),
             Self::Scan(count) => scan(store, db, *count).into(),
             Self::Len => kv.len(db).into(),
             Self::Expiring => kv.expiring(db).into(),
         }
+    }
+}
+
+/// Some function of what a key holds that sets, deletes and leaves.
+fn made_of(current: Option<Current<'_>>, text: &[u8], expiry: Expiry) -> Update<'static> {
+    let value = [current.map_or(&b"none"[..], |current| current.value), text].concat();
+    match value.len() % 5 {
+        0 => Update::Delete,
+        1 => Update::Leave,
+        _ => Update::Set(value[..value.len().min(80_000)].to_vec().into(), expiry),
     }
 }
 

@@ -4,9 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{SharedStore, refused};
 use crate::{
-    shm::{Change, Record},
+    shm::{Change, Record, SetRule},
     store::{
-        Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions, SetOutcome, Ttl, kv::check, number,
+        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage,
+        SetOptions, SetOutcome, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS, number,
     },
     sys::clock,
 };
@@ -24,6 +25,27 @@ fn ttl(expire_at: u64) -> Ttl {
     if expire_at == 0 { Ttl::Never } else { Ttl::At(expire_at) }
 }
 
+/// A record as a change of the store is shown it.
+fn current(record: Record<'_>) -> Current<'_> {
+    Current {
+        kind: KvType::String,
+        value: record.value,
+        expires_at: (record.expire_at != 0).then_some(record.expire_at),
+    }
+}
+
+/// What a decision means for a record.
+fn change_by<'v>(update: Update<'v>, record: Option<Record<'_>>, now_ms: u64) -> Change<'v> {
+    match update {
+        Update::Leave => Change::Leave,
+        Update::Delete => Change::Remove,
+        Update::Set(value, expiry) => match expiry_after(expiry, record.map_or(0, |record| record.expire_at), now_ms) {
+            Some(expire_at) => Change::Set(value, expire_at),
+            None => Change::Remove,
+        },
+    }
+}
+
 impl SharedStore {
     fn change<'v>(
         &self,
@@ -35,6 +57,12 @@ impl SharedStore {
     ) -> Result<()> {
         check(db, key)?;
         self.keys.change(self.patience, now_ms, db, key, with_value, change).map_err(refused)
+    }
+
+    fn relocate(&self, from: (u8, &[u8]), to: (u8, &[u8]), if_absent: bool) -> Result<Option<bool>> {
+        check(from.0, from.1)?;
+        check(to.0, to.1)?;
+        self.keys.rename(self.patience, clock::now_ms(), from, to, if_absent).map_err(refused)
     }
 
     /// The length and expiry of a value, and the value itself if `out` is given.
@@ -97,6 +125,11 @@ impl KvBackend for SharedStore {
     }
 
     fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
+        let condition = if if_absent { Condition::IfAbsent } else { Condition::Always };
+        self.mset_if(db, pairs, Expiry::Never, condition)
+    }
+
+    fn mset_if(&self, db: u8, pairs: &[(&[u8], &[u8])], expiry: Expiry, condition: Condition) -> Result<bool> {
         check(db, b"")?;
         let mut places = HashMap::with_capacity(pairs.len());
         let mut merged: Vec<(&[u8], &[u8])> = Vec::with_capacity(pairs.len());
@@ -108,7 +141,55 @@ impl KvBackend for SharedStore {
                 None => merged.push((key, value)),
             }
         }
-        self.keys.set_many(self.patience, clock::now_ms(), db, &merged, if_absent).map_err(refused)
+        let rule = SetRule {
+            allows: &|present| condition.allows(present),
+            // A time that has passed is written as it is: such a key is not there.
+            expire_at: &|before| expiry.after(Some(before)).unwrap_or(0),
+        };
+        self.keys.set_many(self.patience, clock::now_ms(), db, &merged, &rule).map_err(refused)
+    }
+
+    fn update<'v>(&self, db: u8, key: &[u8], decide: &mut Decide<'_, 'v>) -> Result<()> {
+        let now_ms = clock::now_ms();
+        let mut refusal = Ok(());
+        self.change(db, key, true, now_ms, &mut |record| {
+            refusal = Ok(());
+            match decide(record.map(current)) {
+                Ok(update) => change_by(update, record, now_ms),
+                Err(error) => {
+                    refusal = Err(error);
+                    Change::Leave
+                }
+            }
+        })?;
+        refusal
+    }
+
+    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()> {
+        targets.iter().try_for_each(|target| check(target.db, target.key))?;
+        if targets.len() > MAX_BATCH_ROWS {
+            return Err(Error::TooLarge { what: "keys in one step", len: targets.len(), max: MAX_BATCH_ROWS });
+        }
+        let now_ms = clock::now_ms();
+        let mut refusal = Ok(());
+        let targets: Vec<_> = targets.iter().map(|target| (target.db, target.key, target.with_value)).collect();
+        let changed = self.keys.change_many(self.patience, now_ms, &targets, &mut |records| {
+            refusal = Ok(());
+            let shown: Vec<_> = records.iter().map(|record| record.map(current)).collect();
+            match decide(&shown) {
+                Ok(updates) => updates
+                    .into_iter()
+                    .zip(records)
+                    .map(|(update, &record)| change_by(update, record, now_ms))
+                    .collect(),
+                Err(error) => {
+                    refusal = Err(error);
+                    Vec::new()
+                }
+            }
+        });
+        changed.map_err(refused)?;
+        refusal
     }
 
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -207,10 +288,11 @@ impl KvBackend for SharedStore {
     }
 
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool> {
-        check(db, from)?;
-        check(db, to)?;
-        let renamed = self.keys.rename(self.patience, clock::now_ms(), db, from, to, if_absent).map_err(refused)?;
-        renamed.ok_or(Error::NoSuchKey)
+        self.relocate((db, from), (db, to), if_absent)?.ok_or(Error::NoSuchKey)
+    }
+
+    fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
+        Ok(self.relocate((db, key), (to, key), true)?.unwrap_or(false))
     }
 
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {

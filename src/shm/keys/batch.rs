@@ -23,9 +23,30 @@ use super::{
     record::{Seen, Tally, replaced_block},
 };
 
+/// How several keys are set at once.
+pub struct SetRule<'r> {
+    /// Whether a key may be set that is present, or is not.
+    pub allows: &'r dyn Fn(bool) -> bool,
+    /// The expiry that a key gets which had this one; 0: none.
+    pub expire_at: &'r dyn Fn(u64) -> u64,
+}
+
+impl SetRule<'_> {
+    /// Every key is set, without expiry.
+    pub const ANY: SetRule<'static> = SetRule { allows: &|_| true, expire_at: &|_| 0 };
+
+    fn allows(&self, seen: Option<&Seen>, now_ms: u64) -> bool {
+        (self.allows)(seen.is_some_and(|seen| !is_past(seen.expire_at(), now_ms)))
+    }
+
+    fn expiry(&self, seen: Option<&Seen>, now_ms: u64) -> u64 {
+        let before = seen.map_or(0, Seen::expire_at);
+        (self.expire_at)(if is_past(before, now_ms) { 0 } else { before })
+    }
+}
+
 impl Keys {
-    /// Sets several keys in one atomic step, without expiry. The keys differ. With `if_absent`, none if one is present;
-    /// whether it set them.
+    /// Sets several keys in one atomic step. The keys differ. None if the rule does not allow one of them; whether it set them.
     ///
     /// # Errors
     ///
@@ -36,13 +57,13 @@ impl Keys {
         now_ms: u64,
         db: u8,
         pairs: &[(&[u8], &[u8])],
-        if_absent: bool,
+        rule: &SetRule<'_>,
     ) -> Result<bool, Refusal> {
         let keys: Vec<Key<'_>> = pairs.iter().map(|(key, _)| self.key(db, key)).collect();
         let mut written = false;
         if pairs.len() > MAX_BATCH_ROWS {
             for round in 0.. {
-                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys, pairs, if_absent);
+                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys, pairs, rule);
                 let outcome = gate::behind(&self.segment, patience, set);
                 match outcome {
                     Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round, true)?,
@@ -52,7 +73,7 @@ impl Keys {
         }
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
-            let step = self.try_set_many(writer, now_ms, db, &keys, pairs, if_absent, &mut written);
+            let step = self.try_set_many(writer, now_ms, db, &keys, pairs, rule, &mut written);
             writer.unlock_to(held);
             step
         })?;
@@ -67,19 +88,19 @@ impl Keys {
         db: u8,
         keys: &[Key<'_>],
         pairs: &[(&[u8], &[u8])],
-        if_absent: bool,
+        rule: &SetRule<'_>,
         written: &mut bool,
     ) -> Result<Step, Refusal> {
         *written = false;
         let Some(found) = self.lock_keys(writer, keys)? else {
             return Ok(Step::Again);
         };
-        if if_absent && found.iter().flatten().any(|seen| !is_past(seen.expire_at(), now_ms)) {
+        if !found.iter().all(|seen| rule.allows(seen.as_ref(), now_ms)) {
             return Ok(Step::Done);
         }
         let mut encoded = Vec::with_capacity(keys.len());
         for ((key, pair), seen) in keys.iter().zip(pairs).zip(&found) {
-            encoded.push(self.encode(writer, *key, pair.1, 0, seen.as_ref())?);
+            encoded.push(self.encode(writer, *key, pair.1, rule.expiry(seen.as_ref(), now_ms), seen.as_ref())?);
         }
         let Some(claimed) = self.claim_many(writer, found.iter().filter(|seen| seen.is_none()).count()) else {
             return Ok(Step::NoRoom);
@@ -106,7 +127,7 @@ impl Keys {
         Ok(Step::Done)
     }
 
-    fn claim_many<'a>(&'a self, writer: &mut Writer<'a>, count: usize) -> Option<Vec<FreeRow>> {
+    pub(super) fn claim_many<'a>(&'a self, writer: &mut Writer<'a>, count: usize) -> Option<Vec<FreeRow>> {
         let mut claimed = Vec::with_capacity(count);
         while claimed.len() < count {
             match self.claim(writer) {
@@ -140,10 +161,10 @@ impl Keys {
         db: u8,
         keys: &[Key<'_>],
         pairs: &[(&[u8], &[u8])],
-        if_absent: bool,
+        rule: &SetRule<'_>,
     ) -> Result<bool, Refusal> {
         let writer = gate.writer();
-        let outcome = self.list_behind_gate(writer, now_ms, db, keys, pairs, if_absent);
+        let outcome = self.list_behind_gate(writer, now_ms, db, keys, pairs, rule);
         let Some((intent, claimed)) = outcome? else {
             return Ok(false);
         };
@@ -162,13 +183,13 @@ impl Keys {
         db: u8,
         keys: &[Key<'_>],
         pairs: &[(&[u8], &[u8])],
-        if_absent: bool,
+        rule: &SetRule<'_>,
     ) -> Result<Option<(Intent, HashSet<u32>)>, Refusal> {
         let see = |key: &Key<'_>| {
             let found = self.space.find(&self.segment, *key)?;
             self.snapshot(found.row, found.sequence)
         };
-        if if_absent && keys.iter().filter_map(see).any(|seen| !is_past(seen.expire_at(), now_ms)) {
+        if !keys.iter().all(|key| rule.allows(see(key).as_ref(), now_ms)) {
             return Ok(None);
         }
         let slot = writer.slot();
@@ -188,7 +209,7 @@ impl Keys {
                 Some(ledger)
             })?;
             let listed = slot.journal.new_len.load(Ordering::Relaxed);
-            let encoded = self.encode(writer, *key, pair.1, 0, seen.as_ref());
+            let encoded = self.encode(writer, *key, pair.1, rule.expiry(seen.as_ref(), now_ms), seen.as_ref());
             while slot.journal.new_len.load(Ordering::Relaxed) > listed {
                 new.adopt_last(writer);
             }

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Lost races after which a change locks before it looks.
-const DEFEATS: u32 = 4;
+pub(super) const DEFEATS: u32 = 4;
 
 /// How an attempt ended.
 pub(super) enum Step {

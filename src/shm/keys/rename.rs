@@ -2,28 +2,18 @@
 
 use std::time::Duration;
 
-use shm_layout::{
-    KEYS_SPACE,
-    keys::{LEN_WORD, VALUE_WORD, flag},
-    slot::action,
-};
+use shm_layout::keys::{LEN_WORD, VALUE_WORD, flag};
 
 use super::{
-    super::{
-        heap,
-        journal::{Intent, RowChange},
-        locks::Writer,
-        rows::is_past,
-        segment::Refusal,
-        space::Key,
-    },
+    super::{heap, journal::Intent, locks::Writer, rows::is_past, segment::Refusal, space::Key},
     Keys,
     change::Step,
-    record::{Encoded, Seen, Tally, replaced_block},
+    record::{Encoded, Seen, replaced_block},
+    several::Tallies,
 };
 
 impl Keys {
-    /// Renames a key; the target's value goes, unless `if_absent`. `None` if there is no such key, `false` if there was a target.
+    /// Gives a key another name or another database; the target's value goes, unless `if_absent`. `None` if there is no such key, `false` if there was a target.
     ///
     /// # Errors
     ///
@@ -32,12 +22,11 @@ impl Keys {
         &self,
         patience: Option<Duration>,
         now_ms: u64,
-        db: u8,
-        from: &[u8],
-        to: &[u8],
+        from: (u8, &[u8]),
+        to: (u8, &[u8]),
         if_absent: bool,
     ) -> Result<Option<bool>, Refusal> {
-        let keys = [self.key(db, from), self.key(db, to)];
+        let keys = [self.key(from.0, from.1), self.key(to.0, to.1)];
         let mut outcome = None;
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
@@ -64,7 +53,7 @@ impl Keys {
         let Some(from) = live(found[0]) else {
             return Ok(Step::Done);
         };
-        let same = keys[0].bytes == keys[1].bytes;
+        let same = keys[0].db == keys[1].db && keys[0].bytes == keys[1].bytes;
         if same || (if_absent && live(found[1]).is_some()) {
             *outcome = Some(!if_absent);
             return Ok(Step::Done);
@@ -72,10 +61,11 @@ impl Keys {
         let (to, slot) = (found[1], writer.slot());
         let encoded = self.encode_moved(writer, keys[1], &from, to.as_ref())?;
         let mut intent = Intent::new();
-        let mut tally = Tally::of(slot, keys[0].db);
+        let mut tallies = Tallies::new();
+        let tally = tallies.of(writer, keys[1].db);
         match to {
             Some(to) => {
-                self.list_update(writer, &mut intent, keys[1], &to, &encoded, &mut tally);
+                self.list_update(writer, &mut intent, keys[1], &to, &encoded, tally);
                 if let Some((block, tree)) = replaced_block(&to, &encoded) {
                     heap::list_old(slot, block, tree);
                 }
@@ -84,21 +74,13 @@ impl Keys {
                 let Some(free) = self.claim(writer) else {
                     return Ok(Step::NoRoom);
                 };
-                self.list_insert(writer, &mut intent, keys[1], &free, &encoded, &mut tally);
+                self.list_insert(writer, &mut intent, keys[1], &free, &encoded, tally);
             }
         }
         let moved = encoded.flags & flag::ENCODING == from.flags() & flag::ENCODING;
         let stays = from.value_block().filter(|_| !moved);
         stays.into_iter().chain(from.key_block()).for_each(|(block, tree)| heap::list_old(slot, block, tree));
-        let change = RowChange {
-            action: action::DELETE,
-            row: from.row,
-            meta: from.meta,
-            sequence: from.sequence,
-            hash: keys[0].hash,
-            cells: tally.after(-1, -i64::from(from.expire_at() != 0)),
-        };
-        intent.push(&self.segment, slot, KEYS_SPACE, &change, 0, &[]);
+        self.list_delete(writer, &mut intent, keys[0], &from, tallies.of(writer, keys[0].db));
         intent.carry_out(writer, &self.space);
         *outcome = Some(true);
         Ok(Step::Done)

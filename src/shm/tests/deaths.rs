@@ -247,17 +247,17 @@ deaths! {
         Keys::new(segment).change(None, NOW, 0, b"tree", false, &mut |_| Change::Remove).unwrap();
     };
     key_add: some_keys, |segment| { Keys::new(segment).add_int(None, NOW, 0, b"number", 1).unwrap(); };
-    key_rename: some_keys, |segment| { Keys::new(segment).rename(None, NOW, 0, b"tree", b"block", false).unwrap(); };
-    key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, 0, b"block", b"new", false).unwrap(); };
+    key_rename: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (0, b"block"), false).unwrap(); };
+    key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"block"), (0, b"new"), false).unwrap(); };
     key_batch: some_keys, |segment| {
         let pairs: [(&[u8], &[u8]); 3] = [(b"small", &[b'n'; 200]), (b"new", b"n"), (b"tree", b"n")];
-        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, &SetRule::ANY).unwrap();
     };
     key_batch_behind_the_gate: some_keys, |segment| {
         let names: Vec<String> = (0..66).map(|i| format!("new {i}")).collect();
         let mut pairs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (name.as_bytes(), &[b'n'; 200][..])).collect();
         pairs.push((b"tree", b"n"));
-        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, &SetRule::ANY).unwrap();
     };
     key_batch_of_own_values: some_keys, |segment| {
         // The values that it replaces were written by the same slot.
@@ -265,8 +265,17 @@ deaths! {
         let names: Vec<String> = (0..65).map(|i| format!("new {i}")).collect();
         let mut pairs: Vec<(&[u8], &[u8])> = vec![(b"block", &[b'c'; 300])];
         pairs.extend(names.iter().map(|name| (name.as_bytes(), &b"value"[..])));
-        Keys::new(segment).set_many(None, NOW, 0, &pairs, false).unwrap();
+        Keys::new(segment).set_many(None, NOW, 0, &pairs, &SetRule::ANY).unwrap();
     };
+    key_change_many: some_keys, |segment| {
+        let targets: [(u8, &[u8], bool); 4] = [(0, b"tree", true), (1, b"new", true), (0, b"block", true), (0, b"small", false)];
+        let change = &mut |shown: &[Option<Record<'_>>]| {
+            let value = shown[0].map_or(&[][..], |record| record.value).to_vec();
+            vec![Change::Remove, Change::Set(value.into(), 0), Change::Set(b"n"[..].into(), u64::MAX), Change::Leave]
+        };
+        Keys::new(segment).change_many(None, NOW, &targets, change).unwrap();
+    };
+    key_move: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (7, b"tree"), true).unwrap(); };
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
     counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
     counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },

@@ -106,11 +106,11 @@ fn keys(keys: &Keys, random: &Random) {
                 .expect("there is room");
         }
         1 => keys.change(None, NOW, 0, &name, false, &mut |_| Change::Remove).expect("nobody is in the way"),
-        2 => drop(keys.rename(None, NOW, 0, &name, &other, false).expect("there is room")),
+        2 => drop(keys.rename(None, NOW, (0, &name), (0, &other), false).expect("there is room")),
         3 => {
             let pairs: [(&[u8], &[u8]); 2] =
                 [(b"pair a", &vec![b'p'; LENS[random.below(5) as usize]]), (b"pair b", b"b")];
-            keys.set_many(None, NOW, 0, &pairs, false).expect("there is room");
+            keys.set_many(None, NOW, 0, &pairs, &SetRule::ANY).expect("there is room");
         }
         _ => {
             let mut value = Vec::new();
