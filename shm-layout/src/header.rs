@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::{
     check::layout,
-    directory, heap, index, keys,
+    directory, heap, index, interest, keys,
     limits::{EXTRA_SLOTS, MAX_COUNTER_NAME_BYTES},
     round_up, slot, stats, table,
 };
@@ -12,7 +12,7 @@ use crate::{
 /// The first word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"stormstr");
 /// Goes up with every change of a layout or of the meaning of a word.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// `rapidhash` v3.
 pub const HASH_RAPID_V3: u32 = 1;
 /// Bytes of the header.
@@ -114,6 +114,8 @@ pub struct Geometry {
     pub slots: u32,
     /// Sets of statistics.
     pub stats_at: u64,
+    /// Who listens to what.
+    pub interest_at: u64,
     /// The directory of tables.
     pub directory_at: u64,
     /// The table of counters.
@@ -163,7 +165,8 @@ impl Geometry {
         let slots_at = HEADER_BYTES;
         let stats_at = slots_at + slots as u64 * size_of::<slot::Slot>() as u64;
         let stats_bytes = (request.workers as u64 + 1) * stats::SET_BYTES;
-        let directory_at = round_up(stats_at + stats_bytes, 64);
+        let interest_at = round_up(stats_at + stats_bytes, 64);
+        let directory_at = interest_at + size_of::<interest::Interest>() as u64;
         let directory_bytes = (directory::ENTRIES * size_of::<directory::Entry>()) as u64;
         let counters_at = directory_at + directory_bytes;
         let counters_bytes = table::Geometry::new(counters_shape(request.counters)).bytes;
@@ -184,6 +187,7 @@ impl Geometry {
             slots_at,
             slots,
             stats_at,
+            interest_at,
             directory_at,
             counters_at,
             key_groups_at,
@@ -213,6 +217,7 @@ impl Geometry {
             self.slots as u64,
             self.slots_at,
             self.stats_at,
+            self.interest_at,
             self.directory_at,
             self.counters_at,
             self.key_groups_at,

@@ -10,6 +10,7 @@ pub mod directory;
 pub mod header;
 pub mod heap;
 pub mod index;
+pub mod interest;
 pub mod keys;
 pub mod limits;
 pub mod row;

@@ -13,17 +13,21 @@ mod table;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::store::{
-    Backend, Error, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
+    Backend, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
     limits::{MAX_SYSTEM_TABLES, MAX_TABLES},
 };
 use keyspace::MemoryKeyspace;
 use statistics::MemoryStatistics;
 use table::MemoryTable;
+
+/// Words of the interest, the buckets included.
+const INTEREST_WORDS: usize = 64;
 
 /// Milliseconds since the Unix epoch.
 pub type Clock = fn() -> u64;
@@ -60,6 +64,7 @@ pub struct MemoryStore {
     tables: Mutex<BTreeMap<String, Arc<MemoryTable>>>,
     counters: Mutex<BTreeMap<Vec<u8>, i64>>,
     keyspace: MemoryKeyspace,
+    interest: Vec<AtomicU64>,
 }
 
 impl MemoryStore {
@@ -79,6 +84,7 @@ impl MemoryStore {
             common,
             tables: Mutex::default(),
             counters: Mutex::default(),
+            interest: (0..INTEREST_WORDS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -188,6 +194,20 @@ impl Backend for MemoryStore {
 
     fn statistics(&self) -> &dyn Statistics {
         &self.common.statistics
+    }
+
+    fn interest(&self) -> Interest<'_> {
+        let [settings_version, event_classes, tracking, broadcast, monitors, watchers, buckets @ ..] = &*self.interest
+        else {
+            unreachable!("it is longer")
+        };
+        Interest { settings_version, event_classes, audiences: [tracking, broadcast, monitors, watchers], buckets }
+    }
+
+    fn interest_hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn sweep(&self) -> usize {

@@ -17,7 +17,8 @@ use std::{
 use crate::{
     shm::{Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
     store::{
-        Backend, Error, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec,
+        Backend, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend, TableInfo,
+        TableSpec,
     },
     sys::clock,
 };
@@ -175,6 +176,20 @@ impl Backend for SharedStore {
 
     fn statistics(&self) -> &dyn Statistics {
         self
+    }
+
+    fn interest(&self) -> Interest<'_> {
+        let words = self.segment.interest();
+        Interest {
+            settings_version: &words.settings_version,
+            event_classes: &words.event_classes,
+            audiences: [&words.tracking, &words.broadcast, &words.monitors, &words.watchers],
+            buckets: &words.buckets,
+        }
+    }
+
+    fn interest_hash(&self, key: &[u8]) -> u64 {
+        self.segment.hash(key, 0)
     }
 
     fn sweep(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use super::{
-    Clients, Settings,
+    Clients, Notices, Settings,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -34,6 +34,8 @@ pub struct WorkerState {
     pub clients: Clients,
     /// The settings that can change while the server runs.
     pub settings: Settings,
+    /// The events of the request at hand.
+    pub notices: Notices,
     /// Identifies this run of the server, 40 hexadecimal digits.
     pub run_id: String,
     /// When the worker started, in milliseconds of the Unix clock.
@@ -52,6 +54,7 @@ impl WorkerState {
     ///
     /// The segment has no room for them.
     pub fn reserve(store: &Store) -> Result<()> {
+        store.interest().clear();
         Clients::table(store)?;
         Settings::table(store).map(drop)
     }
@@ -62,11 +65,19 @@ impl WorkerState {
     ///
     /// Those of the store: the segment has no room for the hidden tables, or a stopped process holds what is needed.
     pub fn open(store: &Store, config: &Config, worker: usize, now_ms: u64) -> Result<Self> {
+        store.interest().forget(worker);
         let clients = Clients::open(store, worker)?;
         clients.purge()?;
         let settings = Settings::open(store, config)?;
         let run_id = settings.run_id()?;
-        Ok(Self { clients, settings, run_id, started_ms: now_ms, tables: RefCell::default() })
+        Ok(Self {
+            clients,
+            settings,
+            notices: Notices::default(),
+            run_id,
+            started_ms: now_ms,
+            tables: RefCell::default(),
+        })
     }
 
     /// Runs `with` on the table called `name`, through a handle from an earlier request if there is one.

@@ -65,6 +65,8 @@ pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
 fn finish(session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
     env.store.statistics().add(Stat::Commands, 1);
+    // Nobody can subscribe to them.
+    drop(env.state.notices.take());
     if std::mem::take(&mut session.dirty) {
         env.state.clients.update(session);
     }

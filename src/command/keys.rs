@@ -1,7 +1,7 @@
 //! Commands on the keys of the key-value space, whatever their values are.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     expiry::{self, Clock},
     glob, parse_int,
@@ -124,6 +124,9 @@ fn del(call: &mut Call<'_, '_>) -> Answer {
     let deleted = call.tally(&keys, |call, key| {
         let deleted = call.kv().delete(call.db(), key)?;
         call.count_writes(usize::from(deleted));
+        if deleted {
+            call.notify(Class::Generic, "del", key);
+        }
         Ok(deleted)
     })?;
     Ok(Reply::Int(deleted))
@@ -191,8 +194,13 @@ fn pexpireat(call: &mut Call<'_, '_>) -> Answer {
 fn set_expiry(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
     let rule = expire_rule(call, 3)?;
     let expiry = expiry::any(call, 2, clock)?;
-    let changed = call.kv().expire(call.db(), call.key(1)?, expiry, rule)?;
+    let key = call.key(1)?;
+    let changed = call.kv().expire(call.db(), key, expiry, rule)?;
     call.count_writes(usize::from(changed));
+    if changed {
+        let gone = Expiry::has_passed(expiry.after(None), call.env.now_ms);
+        call.notify(Class::Generic, if gone { "del" } else { "expire" }, key);
+    }
     Ok(Reply::flag(changed))
 }
 
@@ -224,8 +232,12 @@ fn expire_rule(call: &Call<'_, '_>, first: usize) -> Answer<ExpireRule> {
 }
 
 fn persist(call: &mut Call<'_, '_>) -> Answer {
-    let changed = call.kv().expire(call.db(), call.key(1)?, Expiry::Never, ExpireRule::Always)?;
+    let key = call.key(1)?;
+    let changed = call.kv().expire(call.db(), key, Expiry::Never, ExpireRule::Always)?;
     call.count_writes(usize::from(changed));
+    if changed {
+        call.notify(Class::Generic, "persist", key);
+    }
     Ok(Reply::flag(changed))
 }
 
@@ -311,6 +323,7 @@ fn rename(call: &mut Call<'_, '_>) -> Answer {
     let (from, to) = (call.key(1)?, call.key(2)?);
     call.kv().rename(call.db(), from, to, false)?;
     call.count_writes(1);
+    notify_renamed(call, from, to);
     Ok(Reply::OK)
 }
 
@@ -318,7 +331,15 @@ fn renamenx(call: &mut Call<'_, '_>) -> Answer {
     let (from, to) = (call.key(1)?, call.key(2)?);
     let renamed = call.kv().rename(call.db(), from, to, true)?;
     call.count_writes(usize::from(renamed));
+    if renamed && from != to {
+        notify_renamed(call, from, to);
+    }
     Ok(Reply::flag(renamed))
+}
+
+fn notify_renamed(call: &Call<'_, '_>, from: &[u8], to: &[u8]) {
+    call.notify(Class::Generic, "rename_from", from);
+    call.notify(Class::Generic, "rename_to", to);
 }
 
 fn dbsize(call: &mut Call<'_, '_>) -> Answer {

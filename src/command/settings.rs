@@ -4,9 +4,13 @@
 //! worker keeps a copy that its tick refreshes. A row bears the process id of the master under which it was written:
 //! on a segment that outlives its master, the next start begins with its own command line again.
 
-use std::{cell::RefCell, fmt::Write as _, time::Duration};
+use std::{
+    cell::{Cell as Slot, RefCell},
+    fmt::Write as _,
+    time::Duration,
+};
 
-use super::{glob, parse_int};
+use super::{EventClasses, glob, parse_int};
 use crate::{
     config::Config,
     store::{Cell, Column, Condition, Expiry, Result, Store, Table, TableSpec, Value, ValueRef},
@@ -29,6 +33,7 @@ struct Current {
     idle_timeout: Option<Duration>,
     max_clients: usize,
     lock_wait: Duration,
+    event_classes: EventClasses,
 }
 
 impl Current {
@@ -38,6 +43,7 @@ impl Current {
             idle_timeout: config.idle_timeout,
             max_clients: config.max_clients,
             lock_wait: config.lock_wait,
+            event_classes: EventClasses::default(),
         }
     }
 
@@ -64,6 +70,10 @@ impl Current {
             }
             "maxclients" => self.max_clients = number(1, i64::from(u32::MAX))? as usize,
             "lock-wait" => self.lock_wait = Duration::from_millis(number(0, i64::from(i32::MAX))?.unsigned_abs()),
+            "notify-keyspace-events" => {
+                let unknown = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
+                self.event_classes = EventClasses::parse(value).ok_or(Unsettable::Value(unknown.to_owned()))?;
+            }
             // Nothing is ever saved, which is what these values say.
             "save" if value.is_empty() => {}
             "appendonly" if value.eq_ignore_ascii_case("no") => {}
@@ -85,9 +95,12 @@ pub(crate) enum Unsettable {
 
 /// The settings, as one worker holds them.
 pub struct Settings {
+    store: Store,
     table: Table,
     config: Config,
     current: RefCell<Current>,
+    /// The shared version of the settings when they were last looked at.
+    version: Slot<u64>,
     master: i64,
 }
 
@@ -99,9 +112,11 @@ impl Settings {
     /// [`crate::Error::OutOfMemory`], [`crate::Error::Busy`].
     pub fn open(store: &Store, config: &Config) -> Result<Self> {
         let settings = Self {
+            store: store.clone(),
             table: Self::table(store)?,
             config: config.clone(),
             current: RefCell::new(Current::started_with(config)),
+            version: Slot::new(0),
             master: i64::from(std::os::unix::process::parent_id()),
         };
         settings.refresh()?;
@@ -114,12 +129,21 @@ impl Settings {
         store.hidden("~config", TableSpec { rows: ROWS, key_bytes: 64, columns })
     }
 
+    /// Takes over what another worker has just changed, before the next requests are executed. One load if nothing was.
+    pub fn follow(&self) {
+        if self.store.interest().settings_version() != self.version.get() {
+            // What a stopped process holds is looked at again with the next tick.
+            let _ = self.refresh();
+        }
+    }
+
     /// Takes over what other workers changed; called by the worker's tick.
     ///
     /// # Errors
     ///
     /// [`crate::Error::Busy`]; what was known before stays in force.
     pub fn refresh(&self) -> Result<()> {
+        let version = self.store.interest().settings_version();
         let page = self.table.scan(0, ROWS as usize)?;
         let mut current = Current::started_with(&self.config);
         for (name, row) in &page.rows {
@@ -129,8 +153,18 @@ impl Settings {
                 let _ = current.apply(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
             }
         }
-        self.current.replace(current);
+        self.put_in_force(current);
+        self.version.set(version);
         Ok(())
+    }
+
+    /// The shared words say it too, to everybody at once. It is the rows that count: a difference, left by one who died in
+    /// between, goes with the next look at them.
+    fn put_in_force(&self, current: Current) {
+        if self.store.interest().event_classes() != current.event_classes.bits() {
+            self.store.interest().set_event_classes(current.event_classes.bits());
+        }
+        self.current.replace(current);
     }
 
     /// The password that new connections must give.
@@ -180,7 +214,8 @@ impl Settings {
             })
             .collect();
         self.table.mset(&rows)?;
-        self.current.replace(wanted);
+        self.put_in_force(wanted);
+        self.store.interest().note_settings();
         Ok(Ok(()))
     }
 
@@ -214,6 +249,7 @@ impl Settings {
             ("maxclients", current.max_clients.to_string()),
             ("maxmemory", config.memory.to_string()),
             ("maxmemory-policy", "noeviction".to_owned()),
+            ("notify-keyspace-events", current.event_classes.text()),
             ("port", config.resp.map_or(0, |addr| addr.port()).to_string()),
             ("proto-max-bulk-len", config.max_value.to_string()),
             ("requirepass", current.requirepass.clone().unwrap_or_default()),

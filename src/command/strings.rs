@@ -1,14 +1,14 @@
 //! Commands on the values of the key-value space.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     expiry::{self, Clock},
     parse_float,
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
-use crate::store::{Condition, Expiry, SetOptions, SetOutcome};
+use crate::store::{Condition, Expiry, SetOptions, SetOutcome, Ttl};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
@@ -216,6 +216,9 @@ fn set(call: &mut Call<'_, '_>) -> Answer {
     let (key, value) = (call.key(1)?, value(call, 2)?);
     let SetOutcome { written, previous } = call.kv().set(call.db(), key, value, options)?;
     call.count_writes(usize::from(written));
+    if written {
+        notify_set(call, key, options.expiry);
+    }
     if options.get {
         call.count_read(previous.is_some());
         return Ok(Reply::bulk_or_null(previous));
@@ -228,6 +231,9 @@ fn setnx(call: &mut Call<'_, '_>) -> Answer {
     let options = SetOptions { condition: Condition::IfAbsent, ..SetOptions::default() };
     let written = call.kv().set(call.db(), key, value, options)?.written;
     call.count_writes(usize::from(written));
+    if written {
+        notify_set(call, key, options.expiry);
+    }
     Ok(Reply::flag(written))
 }
 
@@ -244,7 +250,19 @@ fn set_with_time(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
     let options = SetOptions { expiry: expiry::positive(call, 2, clock)?, ..SetOptions::default() };
     call.kv().set(call.db(), key, value, options)?;
     call.count_writes(1);
+    notify_set(call, key, options.expiry);
     Ok(Reply::OK)
+}
+
+/// Tells of a value that was written with this expiry; one whose time has passed was written and is gone.
+fn notify_set(call: &Call<'_, '_>, key: &[u8], expiry: Expiry) {
+    call.notify(Class::String, "set", key);
+    if let Expiry::At(at_ms) = expiry {
+        call.notify(Class::Generic, "expire", key);
+        if Expiry::has_passed(Some(at_ms), call.env.now_ms) {
+            call.notify(Class::Expired, "expired", key);
+        }
+    }
 }
 
 fn getset(call: &mut Call<'_, '_>) -> Answer {
@@ -253,13 +271,18 @@ fn getset(call: &mut Call<'_, '_>) -> Answer {
     let previous = call.kv().set(call.db(), key, value, options)?.previous;
     call.count_read(previous.is_some());
     call.count_writes(1);
+    notify_set(call, key, options.expiry);
     Ok(Reply::bulk_or_null(previous))
 }
 
 fn getdel(call: &mut Call<'_, '_>) -> Answer {
-    let value = call.kv().getdel(call.db(), call.key(1)?)?;
+    let key = call.key(1)?;
+    let value = call.kv().getdel(call.db(), key)?;
     call.count_read(value.is_some());
     call.count_writes(usize::from(value.is_some()));
+    if value.is_some() {
+        call.notify(Class::Generic, "del", key);
+    }
     Ok(Reply::bulk_or_null(value))
 }
 
@@ -270,10 +293,23 @@ fn getex(call: &mut Call<'_, '_>) -> Answer {
         4 => expiry::option(call, 2)?.ok_or(Refusal::from(SYNTAX))?,
         _ => return refuse(SYNTAX),
     };
-    let value = call.kv().getex(call.db(), call.key(1)?, expiry)?;
+    let key = call.key(1)?;
+    // What has no expiry loses none, which only those who listen would notice.
+    let persists = expiry == Expiry::Never && call.is_listened_to();
+    let had_expiry = persists && matches!(call.kv().ttl(call.db(), key)?, Ttl::At(_));
+    let value = call.kv().getex(call.db(), key, expiry)?;
     call.count_read(value.is_some());
     if expiry != Expiry::Keep {
         call.count_writes(usize::from(value.is_some()));
+    }
+    match expiry {
+        _ if value.is_none() => {}
+        Expiry::At(at_ms) if Expiry::has_passed(Some(at_ms), call.env.now_ms) => {
+            call.notify(Class::Generic, "del", key);
+        }
+        Expiry::At(_) => call.notify(Class::Generic, "expire", key),
+        Expiry::Never if had_expiry => call.notify(Class::Generic, "persist", key),
+        Expiry::Never | Expiry::Keep => {}
     }
     Ok(Reply::bulk_or_null(value))
 }
@@ -282,6 +318,7 @@ fn append(call: &mut Call<'_, '_>) -> Answer {
     let (key, tail) = (call.key(1)?, value(call, 2)?);
     let len = call.kv().append(call.db(), key, tail, call.env.config.max_value)?;
     call.count_writes(1);
+    call.notify(Class::String, "append", key);
     Ok(Reply::Int(len as i64))
 }
 
@@ -304,9 +341,11 @@ fn decrby(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn add(call: &mut Call<'_, '_>, by: i64) -> Answer {
-    let sum = call.kv().incr(call.db(), call.key(1)?, by).map_err(Refusal::from);
+    let key = call.key(1)?;
+    let sum = call.kv().incr(call.db(), key, by).map_err(Refusal::from);
     let sum = sum.map_err(|refusal| refusal.overflow("ERR increment or decrement would overflow"))?;
     call.count_writes(1);
+    call.notify(Class::String, "incrby", key);
     Ok(Reply::Int(sum))
 }
 
@@ -320,6 +359,7 @@ fn incrbyfloat(call: &mut Call<'_, '_>) -> Answer {
     let sum = call.kv().incr_float(call.db(), key, by).map_err(Refusal::from);
     let sum = sum.map_err(|refusal| refusal.overflow(NOT_FINITE))?;
     call.count_writes(1);
+    call.notify(Class::String, "incrbyfloat", key);
     Ok(Reply::Bulk(sum))
 }
 
@@ -343,6 +383,9 @@ fn set_pairs(call: &mut Call<'_, '_>, if_absent: bool) -> Answer<bool> {
     }
     let written = call.kv().mset(call.db(), &pairs, if_absent)?;
     call.count_writes(if written { pairs.len() } else { 0 });
+    if written {
+        pairs.iter().for_each(|(key, _)| call.notify(Class::String, "set", key));
+    }
     Ok(written)
 }
 

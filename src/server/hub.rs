@@ -80,6 +80,7 @@ impl Hub {
 
     /// What a batch of commands is executed in.
     pub(super) fn env(&self) -> Env<'_> {
+        self.state.settings.follow();
         Env {
             store: &self.store,
             config: &self.config,

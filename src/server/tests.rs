@@ -584,6 +584,12 @@ impl Backend for Sticky {
     fn kv(&self) -> &dyn KvBackend {
         self.store.kv()
     }
+    fn interest(&self) -> crate::store::Interest<'_> {
+        self.store.interest()
+    }
+    fn interest_hash(&self, key: &[u8]) -> u64 {
+        self.store.interest_hash(key)
+    }
     fn statistics(&self) -> &dyn Statistics {
         self.store.statistics()
     }

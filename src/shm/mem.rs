@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
-use shm_layout::{directory, header::Header, heap, index::Group, row, slot::Slot};
+use shm_layout::{directory, header::Header, heap, index::Group, interest::Interest, row, slot::Slot};
 
 /// A type that may be laid over the bytes of a segment.
 ///
@@ -29,6 +29,7 @@ shared!(
     Header,
     Slot,
     Group,
+    Interest,
     directory::Entry,
     heap::Page,
     row::Header,

@@ -25,6 +25,7 @@ use shm_layout::{
     COUNTERS_SPACE, KEYS_SPACE, directory,
     header::{self, Geometry, HASH_RAPID_V3, Header, MAGIC, VERSION},
     heap,
+    interest::Interest,
     slot::Slot,
     table,
 };
@@ -427,6 +428,12 @@ impl Segment {
     /// Sets a count to 0 in all slots. Behind the gate.
     pub(crate) fn zero_cell(&self, cell: usize) {
         self.all_slots().for_each(|slot| slot.counts[cell].store(0, Ordering::Release));
+    }
+
+    /// Who wants to be told of what.
+    #[inline(always)]
+    pub(crate) fn interest(&self) -> &Interest {
+        self.0.mem.at(self.0.geometry.interest_at)
     }
 
     pub(crate) fn entry(&self, index: usize) -> &directory::Entry {

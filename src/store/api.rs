@@ -6,8 +6,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::{
-    Backend, Cell, Column, Condition, Error, Expiry, KvBackend, Made, Result, Row, RowPage, Schema, Statistics,
-    TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
+    Backend, Cell, Column, Condition, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage, Schema,
+    Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
     limits::{DEFAULT_KEY_BYTES, MAX_BATCH_ROWS, MAX_COUNTER_NAME_BYTES},
 };
 
@@ -121,6 +121,18 @@ impl Store {
     #[must_use]
     pub fn statistics(&self) -> &dyn Statistics {
         self.backend.statistics()
+    }
+
+    /// Who wants to be told of what.
+    #[must_use]
+    pub fn interest(&self) -> Interest<'_> {
+        self.backend.interest()
+    }
+
+    /// The hash of a key by which interest in it is noted.
+    #[must_use]
+    pub fn interest_hash(&self, key: &[u8]) -> u64 {
+        self.backend.interest_hash(key)
     }
 
     /// Frees a share of what has expired; returns how many rows and keys.

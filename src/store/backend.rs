@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, KvType, Result, Row, RowPage, ScanPage, Schema,
+    Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, Result, Row, RowPage, ScanPage, Schema,
     SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
 };
 
@@ -61,6 +61,10 @@ pub trait Backend: Send + Sync {
     fn kv(&self) -> &dyn KvBackend;
     /// Counts of what the workers did.
     fn statistics(&self) -> &dyn Statistics;
+    /// Who wants to be told of what.
+    fn interest(&self) -> Interest<'_>;
+    /// The hash of a key by which interest in it is noted; the same in all processes.
+    fn interest_hash(&self, key: &[u8]) -> u64;
 
     /// Frees a share of what has expired; called by every worker's tick. Returns how many were freed.
     fn sweep(&self) -> usize;

@@ -5,6 +5,7 @@
 mod api;
 mod backend;
 mod error;
+mod interest;
 pub(crate) mod kv;
 pub mod limits;
 pub(crate) mod number;
@@ -16,6 +17,7 @@ mod value;
 pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use error::{Error, Result};
+pub use interest::{Audience, Interest, Listeners};
 pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
     Update, string_of,

@@ -1,0 +1,249 @@
+//! Events of keys: what a command says about the keys that it changed, and who may want to know.
+//!
+//! A handler calls [`Call::notify`] once its change has succeeded. While nobody listens that is a fence and a load. Otherwise the event
+//! is noted, and goes out when the command is over: to subscribers of `__keyspace@<db>__:<key>` and
+//! `__keyevent@<db>__:<event>`, to clients that cache the key, and to HTTP clients that watch keys.
+
+use std::cell::RefCell;
+
+use super::call::Call;
+use crate::store::{Listeners, Store};
+
+/// The kind of an event, by which `notify-keyspace-events` chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Class {
+    /// `g`: commands on keys of any type.
+    Generic = 1 << 2,
+    /// `$`: commands on strings.
+    String = 1 << 3,
+    /// `h`: commands on hashes.
+    Hash = 1 << 6,
+    /// `x`: a key's time has passed.
+    Expired = 1 << 8,
+    /// `e`: a key had to go to make room.
+    Evicted = 1 << 9,
+    /// `m`: a key that was read is not there. Part of no `A`.
+    Miss = 1 << 11,
+    /// `n`: a key is new. Part of no `A`.
+    New = 1 << 13,
+}
+
+impl Class {
+    /// Whether an event of this class changes the key.
+    #[must_use]
+    pub fn is_change(self) -> bool {
+        !matches!(self, Self::Miss | Self::New)
+    }
+}
+
+/// Publish on the channel of the key.
+const KEYSPACE: u32 = 1 << 0;
+/// Publish on the channel of the event.
+const KEYEVENT: u32 = 1 << 1;
+/// The classes that `A` stands for, in the order in which they are shown.
+const LETTERS: [(char, u32); 10] = [
+    ('g', Class::Generic as u32),
+    ('$', Class::String as u32),
+    ('l', 1 << 4),
+    ('s', 1 << 5),
+    ('h', Class::Hash as u32),
+    ('z', 1 << 7),
+    ('x', Class::Expired as u32),
+    ('e', Class::Evicted as u32),
+    ('t', 1 << 10),
+    ('d', 1 << 12),
+];
+/// The letters that stand for themselves alone.
+const OTHERS: [(char, u32); 4] =
+    [('K', KEYSPACE), ('E', KEYEVENT), ('m', Class::Miss as u32), ('n', Class::New as u32)];
+const ALL: u32 = {
+    let (mut all, mut at) = (0, 0);
+    while at < LETTERS.len() {
+        all |= LETTERS[at].1;
+        at += 1;
+    }
+    all
+};
+
+/// The value of `notify-keyspace-events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventClasses(u32);
+
+impl EventClasses {
+    /// The classes that these letters name; `None` if there is a letter that names none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bits = |letter| match letter {
+            'A' => Some(ALL),
+            _ => LETTERS.iter().chain(&OTHERS).find(|known| known.0 == letter).map(|known| known.1),
+        };
+        text.chars().try_fold(0, |all, letter| Some(all | bits(letter)?)).map(Self)
+    }
+
+    /// From the bits that [`EventClasses::bits`] gave.
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// As bits. 0 if nothing is published.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The letters, in the usual order.
+    #[must_use]
+    pub fn text(self) -> String {
+        let chosen = |&&(_, bit): &&(char, u32)| self.0 & bit != 0;
+        let letters = |of: &[(char, u32)]| of.iter().filter(chosen).map(|known| known.0).collect::<String>();
+        let classes = if self.0 & ALL == ALL { "A".to_owned() } else { letters(&LETTERS) };
+        classes + &letters(&OTHERS)
+    }
+
+    /// Whether an event of this class is published at all.
+    #[must_use]
+    pub fn publishes(self, class: Class) -> bool {
+        self.0 & class as u32 != 0 && self.0 & (KEYSPACE | KEYEVENT) != 0
+    }
+}
+
+/// An event that somebody wants to be told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The key's database.
+    pub db: u8,
+    /// The kind of event.
+    pub class: Class,
+    /// Its name.
+    pub event: &'static str,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Number of the client that did it; 0: nobody's.
+    pub client: u64,
+    /// Who wants to be told.
+    pub listeners: Listeners,
+}
+
+/// The events of the request at hand.
+#[derive(Debug, Default)]
+pub struct Notices(RefCell<Vec<Notice>>);
+
+impl Notices {
+    /// Notes an event, if anybody wants to be told of it. After the change that it tells of.
+    #[inline]
+    pub fn add(&self, store: &Store, client: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
+        let listeners = store.interest().listeners(|| store.interest_hash(key));
+        if listeners.is_any() {
+            self.add_for(listeners, client, db, class, event, key);
+        }
+    }
+
+    #[cold]
+    fn add_for(&self, mut listeners: Listeners, client: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
+        if !class.is_change() {
+            listeners = Listeners { classes: listeners.classes, ..Listeners::default() };
+        }
+        if !EventClasses(listeners.classes).publishes(class) {
+            listeners.classes = 0;
+        }
+        if listeners.is_any() {
+            self.0.borrow_mut().push(Notice { db, class, event, key: key.to_vec(), client, listeners });
+        }
+    }
+
+    /// The events so far, which are forgotten here.
+    #[must_use]
+    pub fn take(&self) -> Vec<Notice> {
+        if self.0.borrow().is_empty() { Vec::new() } else { self.0.take() }
+    }
+}
+
+impl Call<'_, '_> {
+    /// Tells who listens that this happened to a key of the client's database. To be called after the change.
+    #[inline]
+    pub(crate) fn notify(&self, class: Class, event: &'static str, key: &[u8]) {
+        self.notify_in(self.db(), class, event, key);
+    }
+
+    /// As [`Call::notify`], for a key of another database.
+    #[inline]
+    pub(crate) fn notify_in(&self, db: u8, class: Class, event: &'static str, key: &[u8]) {
+        self.env.state.notices.add(self.env.store, self.session.id, db, class, event, key);
+    }
+
+    /// Whether anybody may want to be told of events of keys: a reason to find out more than the reply needs.
+    pub(crate) fn is_listened_to(&self) -> bool {
+        self.env.store.interest().is_listened_to()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::{Server, check};
+
+    #[test]
+    fn classes_are_shown_in_the_usual_order() {
+        for (given, shown) in [
+            ("gKE", "gKE"),
+            ("KEg", "gKE"),
+            ("$lshzxeKE", "$lshzxeKE"),
+            ("KA", "AK"),
+            ("EA", "AE"),
+            ("KEA", "AKE"),
+            ("g$lshzxetdK", "AK"),
+            ("AmnE", "AEmn"),
+            ("", ""),
+        ] {
+            assert_eq!(EventClasses::parse(given).unwrap().text(), shown, "{given}");
+        }
+        assert_eq!(EventClasses::parse("KEq"), None);
+    }
+
+    #[test]
+    fn a_class_is_published_on_some_channel_or_not_at_all() {
+        let publishes = |text, class| EventClasses::parse(text).unwrap().publishes(class);
+        assert!(publishes("Kg", Class::Generic) && publishes("E$", Class::String));
+        assert!(!publishes("g", Class::Generic) && !publishes("Kg", Class::String));
+        assert!(!publishes("KEA", Class::Miss) && !publishes("KEA", Class::New));
+    }
+
+    #[test]
+    fn the_setting_is_read_and_written_by_config() {
+        check(
+            &Server::new(),
+            &[
+                ("CONFIG GET notify-keyspace-events", "*2 $22 notify-keyspace-events $0 "),
+                ("CONFIG SET notify-keyspace-events KEA", "+OK"),
+                ("CONFIG GET notify-keyspace-events", "*2 $22 notify-keyspace-events $3 AKE"),
+                (
+                    "CONFIG SET notify-keyspace-events KEq",
+                    "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event \
+                     class character. Use 'Ag$lshzxeKEtmdn'.",
+                ),
+                ("CONFIG SET notify-keyspace-events ''", "+OK"),
+                ("CONFIG GET notify-keyspace-events", "*2 $22 notify-keyspace-events $0 "),
+            ],
+        );
+    }
+
+    #[test]
+    fn only_what_somebody_listens_to_is_noted() {
+        let server = Server::new();
+        let (notices, store) = (&server.state.notices, &server.store);
+        notices.add(store, 1, 0, Class::String, "set", b"k");
+        assert!(notices.take().is_empty());
+        server.run("CONFIG SET notify-keyspace-events K$");
+        notices.add(store, 1, 0, Class::Generic, "del", b"k");
+        notices.add(store, 1, 3, Class::String, "set", b"k");
+        let taken = notices.take();
+        let [notice] = taken.as_slice() else { panic!("{taken:?}") };
+        assert_eq!((notice.db, notice.event, notice.key.as_slice(), notice.client), (3, "set", &b"k"[..], 1));
+        store.interest().join(crate::store::Audience::Watchers, 0);
+        notices.add(store, 1, 0, Class::Generic, "del", b"k");
+        notices.add(store, 1, 0, Class::Miss, "keymiss", b"k");
+        assert_eq!(notices.take().len(), 1);
+    }
+}
