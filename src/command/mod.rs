@@ -3,10 +3,14 @@
 //! Nothing here knows how a request was written on the wire, or sockets.
 
 mod args;
+mod bitfield;
+mod bits;
 mod call;
 mod clients;
+mod compare;
 mod connection;
 mod counters;
+mod dump;
 mod env;
 mod execute;
 mod expiry;
@@ -15,8 +19,14 @@ mod glob;
 mod info;
 mod introspect;
 mod keys;
+mod lcs;
+mod msetex;
 mod notify;
 mod number;
+mod object;
+mod places;
+mod ranges;
+mod rdb;
 mod refusal;
 mod reply;
 mod server;
@@ -28,6 +38,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod usage;
+mod waiting;
 
 pub use args::Args;
 pub use clients::Clients;

@@ -3,6 +3,7 @@
 use super::{
     Class, Reply,
     call::Call,
+    compare::{self, Comparison},
     expiry::{self, Clock},
     parse_float,
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
@@ -14,7 +15,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
     command("set", -3, set).flags(WRITE).keys(1, 1, 1).docs(
         "1.0.0",
-        "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        "key value [NX | XX | IFEQ value | IFNE value] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         "Sets the value of a key, and its expiry.",
     ),
     command("setnx", 3, setnx).flags(WRITE_FAST).keys(1, 1, 1).docs(
@@ -110,7 +111,7 @@ const fn command(name: &'static str, arity: i64, handler: super::table::Handler)
 }
 
 /// Argument `index` as a value.
-fn value<'a>(call: &Call<'a, '_>, index: usize) -> Answer<&'a [u8]> {
+pub(crate) fn value<'a>(call: &Call<'a, '_>, index: usize) -> Answer<&'a [u8]> {
     let value = call.arg(index);
     if value.len() > call.env.config.max_value {
         return Err(VALUE_TOO_LONG.into());
@@ -178,14 +179,23 @@ fn getrange(call: &mut Call<'_, '_>) -> Answer {
 }
 
 /// The options behind `SET key value`. An option may be repeated, of the times the last one holds.
-fn set_options(call: &Call<'_, '_>) -> Answer<SetOptions> {
+fn set_options<'a>(call: &Call<'a, '_>) -> Answer<(SetOptions, Option<Comparison<'a>>)> {
     let mut options = SetOptions::default();
+    let mut comparison = None;
     let mut time: Option<(Clock, usize)> = None;
     let mut at = 3;
     while at < call.args.len() {
         let clock = Clock::option(call.arg(at));
         if call.args.is(at, "GET") {
             options.get = true;
+        } else if let Some(wanted) = Comparison::at(call, at)
+            && comparison.is_none()
+            && options.condition == Condition::Always
+        {
+            at += 1;
+            comparison = Some(wanted);
+        } else if comparison.is_some() && (call.args.is(at, "NX") || call.args.is(at, "XX")) {
+            return refuse(SYNTAX);
         } else if call.args.is(at, "NX") && options.condition != Condition::IfPresent {
             options.condition = Condition::IfAbsent;
         } else if call.args.is(at, "XX") && options.condition != Condition::IfAbsent {
@@ -208,13 +218,16 @@ fn set_options(call: &Call<'_, '_>) -> Answer<SetOptions> {
     if let Some((clock, at)) = time {
         options.expiry = expiry::positive(call, at, clock)?;
     }
-    Ok(options)
+    Ok((options, comparison))
 }
 
 fn set(call: &mut Call<'_, '_>) -> Answer {
-    let options = if call.args.len() > 3 { set_options(call)? } else { SetOptions::default() };
+    let (options, comparison) = if call.args.len() > 3 { set_options(call)? } else { Default::default() };
     let (key, value) = (call.key(1)?, value(call, 2)?);
-    let SetOutcome { written, previous } = call.kv().set(call.db(), key, value, options)?;
+    let SetOutcome { written, previous } = match comparison {
+        None => call.kv().set(call.db(), key, value, options)?,
+        Some(comparison) => compare::set_if(call, key, value, comparison, options)?,
+    };
     call.count_writes(usize::from(written));
     if written {
         notify_set(call, key, options.expiry);

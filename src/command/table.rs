@@ -1,7 +1,8 @@
 //! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
 
 use super::{
-    Reply, call::Call, connection, counters, functions, introspect, keys, refusal::Answer, server, strings, tables,
+    Reply, bitfield, bits, call::Call, compare, connection, counters, dump, functions, introspect, keys, lcs, msetex,
+    object, places, ranges, refusal::Answer, server, strings, tables, waiting,
 };
 
 /// What carries a command out.
@@ -133,7 +134,17 @@ impl Command {
 /// Every command, by group.
 const GROUPS: &[&[Command]] = &[
     strings::COMMANDS,
+    ranges::COMMANDS,
+    compare::COMMANDS,
+    msetex::COMMANDS,
+    lcs::COMMANDS,
+    bits::COMMANDS,
+    bitfield::COMMANDS,
     keys::COMMANDS,
+    places::COMMANDS,
+    object::COMMANDS,
+    dump::COMMANDS,
+    waiting::COMMANDS,
     tables::COMMANDS,
     counters::COMMANDS,
     connection::COMMANDS,

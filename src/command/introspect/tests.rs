@@ -52,7 +52,7 @@ fn documentation_names_the_arguments() {
     assert!(docs.starts_with("%1 $3 set %4 $7 summary "), "{docs}");
     for part in [
         "%4 $4 name $3 key $4 type $3 key $12 display_text $3 key $14 key_spec_index :0",
-        "$4 type $5 oneof $5 flags ~1 +optional $9 arguments *2 %4 $4 name $2 nx $4 type $10 pure-token $12 display_text $2 nx \
+        "$4 type $5 oneof $5 flags ~1 +optional $9 arguments *4 %4 $4 name $2 nx $4 type $10 pure-token $12 display_text $2 nx \
          $5 token $2 NX",
         "%4 $4 name $7 seconds $4 type $7 integer $12 display_text $7 seconds $5 token $2 EX",
     ] {

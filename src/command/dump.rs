@@ -1,0 +1,115 @@
+//! DUMP and RESTORE: values as bytes that any server of the same family can take.
+
+use super::{
+    Reply,
+    call::Call,
+    rdb::{self, Wrong},
+    refusal::{Answer, Refusal, SYNTAX, refuse},
+    table::{Command, READ, WRITE},
+};
+use crate::store::{Expiry, Target, Update};
+
+pub(crate) const COMMANDS: &[Command] = &[
+    Command::new("dump", 2, dump).flags(READ).keys(1, 1, 1).docs(
+        "2.6.0",
+        "key",
+        "Returns the value of a key in the format of dump files.",
+    ),
+    Command::new("restore", -4, restore).flags(WRITE).keys(1, 1, 1).docs(
+        "2.6.0",
+        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        "Makes a key from what DUMP returned.",
+    ),
+];
+
+fn dump(call: &mut Call<'_, '_>) -> Answer {
+    let mut value = Vec::new();
+    let hit = call.kv().get(call.db(), call.key(1)?, &mut value)?;
+    call.count_read(hit);
+    Ok(if hit { Reply::Bulk(rdb::dump_string(&value)) } else { Reply::Null })
+}
+
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+}
+
+fn options(call: &Call<'_, '_>) -> Answer<Options> {
+    let mut options = Options::default();
+    let (mut idle, mut frequency) = (false, false);
+    let mut at = 4;
+    while at < call.args.len() {
+        let more = at + 1 < call.args.len();
+        if call.args.is(at, "REPLACE") {
+            options.replace = true;
+        } else if call.args.is(at, "ABSTTL") {
+            options.absolute = true;
+        } else if call.args.is(at, "IDLETIME") && more && !frequency {
+            (at, idle) = (at + 1, true);
+            if call.int(at)? < 0 {
+                return refuse("ERR Invalid IDLETIME value, must be >= 0");
+            }
+        } else if call.args.is(at, "FREQ") && more && !idle {
+            (at, frequency) = (at + 1, true);
+            if !(0..=255).contains(&call.int(at)?) {
+                return refuse("ERR Invalid FREQ value, must be >= 0 and <= 255");
+            }
+        } else {
+            return refuse(SYNTAX);
+        }
+        at += 1;
+    }
+    Ok(options)
+}
+
+fn restore(call: &mut Call<'_, '_>) -> Answer {
+    const TAKEN: &str = "BUSYKEY Target key name already exists.";
+    let (options, key) = (options(call)?, call.key(1)?);
+    if !options.replace && call.kv().exists(call.db(), key)? {
+        return refuse(TAKEN);
+    }
+    let ttl = u64::try_from(call.int(2)?).map_err(|_| Refusal::from("ERR Invalid TTL value, must be >= 0"))?;
+    let value = rdb::read(call.arg(3), call.env.config.max_value).map_err(|wrong| match wrong {
+        Wrong::Footer => "ERR DUMP payload version or checksum are wrong",
+        Wrong::Contents => "ERR Bad data format",
+    })?;
+    let expiry = match (ttl, options.absolute) {
+        (0, _) => Expiry::Never,
+        (at_ms, true) => Expiry::At(at_ms),
+        (in_ms, false) => Expiry::At(call.env.now_ms.saturating_add(in_ms)),
+    };
+    let rdb::Value::String(value) = value;
+    let mut taken = false;
+    let target = Target { db: call.db(), key, with_value: false };
+    call.kv().update_many(&[target], &mut |shown| {
+        taken = shown[0].is_some() && !options.replace;
+        Ok(vec![if taken { Update::Leave } else { Update::Set(value.as_slice().into(), expiry) }])
+    })?;
+    call.count_writes(usize::from(!taken));
+    if taken { refuse(TAKEN) } else { Ok(Reply::OK) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::{Server, check};
+
+    #[test]
+    fn restore_checks_what_it_is_given() {
+        check(
+            &Server::new(),
+            &[
+                ("DUMP none", "$-1"),
+                ("RESTORE a 0 x", "-ERR DUMP payload version or checksum are wrong"),
+                ("RESTORE a -1 x", "-ERR Invalid TTL value, must be >= 0"),
+                ("RESTORE a 0 x NOPE", "-ERR syntax error"),
+                ("RESTORE a 0 x IDLETIME -1", "-ERR Invalid IDLETIME value, must be >= 0"),
+                ("RESTORE a 0 x FREQ 256", "-ERR Invalid FREQ value, must be >= 0 and <= 255"),
+                ("RESTORE a 0 x FREQ 1 IDLETIME 1", "-ERR syntax error"),
+                ("SET a 1", "+OK"),
+                ("RESTORE a 0 x", "-BUSYKEY Target key name already exists."),
+                ("EXISTS a", ":1"),
+            ],
+        );
+    }
+}

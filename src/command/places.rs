@@ -1,0 +1,129 @@
+//! Commands that copy or move keys, between databases too.
+
+use super::{
+    Reply,
+    call::Call,
+    parse_int,
+    refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
+    table::{Command, WRITE, WRITE_FAST},
+};
+use crate::store::{Expiry, Target, Update, limits::DATABASES};
+
+const SAME: &str = "ERR source and destination objects are the same";
+const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
+
+pub(crate) const COMMANDS: &[Command] = &[
+    Command::new("copy", -3, copy).flags(WRITE).keys(1, 2, 1).docs(
+        "6.2.0",
+        "source destination [DB destination-db] [REPLACE]",
+        "Copies a key, with its value and expiry.",
+    ),
+    Command::new("move", 3, move_to).flags(WRITE_FAST).keys(1, 1, 1).docs(
+        "1.0.0",
+        "key db",
+        "Moves a key to another database.",
+    ),
+];
+
+/// Argument `index` as a database.
+fn database(call: &Call<'_, '_>, index: usize) -> Answer<u8> {
+    let number = parse_int(call.arg(index)).ok_or(Refusal::from(NOT_AN_INTEGER))?;
+    if i32::try_from(number).is_err() {
+        return refuse(format!("ERR value is out of range, value must between {} and {}", i32::MIN, i32::MAX));
+    }
+    match usize::try_from(number) {
+        Ok(db) if db < DATABASES => Ok(db as u8),
+        _ => refuse(NO_SUCH_DATABASE),
+    }
+}
+
+fn copy(call: &mut Call<'_, '_>) -> Answer {
+    let (mut db, mut replace) = (call.db(), false);
+    let mut at = 3;
+    while at < call.args.len() {
+        if call.args.is(at, "REPLACE") {
+            replace = true;
+        } else if call.args.is(at, "DB") && at + 1 < call.args.len() {
+            at += 1;
+            db = database(call, at)?;
+        } else {
+            return refuse(SYNTAX);
+        }
+        at += 1;
+    }
+    let (from, to) = (call.key(1)?, call.key(2)?);
+    if db == call.db() && from == to {
+        return refuse(SAME);
+    }
+    let targets = [Target { db: call.db(), key: from, with_value: true }, Target { db, key: to, with_value: false }];
+    let mut copied = false;
+    call.kv().update_many(&targets, &mut |shown| {
+        let source = shown[0].filter(|_| replace || shown[1].is_none());
+        copied = source.is_some();
+        let expiry = |at_ms: Option<u64>| at_ms.map_or(Expiry::Never, Expiry::At);
+        let update = match source {
+            Some(source) => Update::Set(source.string()?.to_vec().into(), expiry(source.expires_at)),
+            None => Update::Leave,
+        };
+        Ok(vec![Update::Leave, update])
+    })?;
+    call.count_writes(usize::from(copied));
+    Ok(Reply::flag(copied))
+}
+
+fn move_to(call: &mut Call<'_, '_>) -> Answer {
+    let db = database(call, 2)?;
+    if db == call.db() {
+        return refuse(SAME);
+    }
+    let moved = call.kv().move_to(call.db(), call.key(1)?, db)?;
+    call.count_writes(usize::from(moved));
+    Ok(Reply::flag(moved))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::{Server, check};
+
+    #[test]
+    fn keys_are_copied_with_their_expiry() {
+        check(
+            &Server::new(),
+            &[
+                ("SET a 1 EX 100", "+OK"),
+                ("COPY a b", ":1"),
+                ("TTL b", ":100"),
+                ("COPY a b", ":0"),
+                ("COPY none b REPLACE", ":0"),
+                ("SET a 2", "+OK"),
+                ("COPY a b REPLACE", ":1"),
+                ("TTL b", ":-1"),
+                ("COPY a a", "-ERR source and destination objects are the same"),
+                ("COPY a a DB 3", ":1"),
+                ("COPY a a DB 16", "-ERR DB index is out of range"),
+                ("COPY a a DB", "-ERR syntax error"),
+                ("SELECT 3", "+OK"),
+                ("GET a", "$1 2"),
+            ],
+        );
+    }
+
+    #[test]
+    fn keys_move_between_databases() {
+        check(
+            &Server::new(),
+            &[
+                ("SET a 1", "+OK"),
+                ("MOVE a 0", "-ERR source and destination objects are the same"),
+                ("MOVE a 16", "-ERR DB index is out of range"),
+                ("MOVE a x", "-ERR value is not an integer or out of range"),
+                ("MOVE a 9", ":1"),
+                ("MOVE a 9", ":0"),
+                ("SET a 2", "+OK"),
+                ("MOVE a 9", ":0"),
+                ("SELECT 9", "+OK"),
+                ("GET a", "$1 1"),
+            ],
+        );
+    }
+}
