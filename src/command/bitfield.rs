@@ -1,7 +1,7 @@
 //! BITFIELD: integers of any width at any place of a value.
 
 use super::{
-    Reply,
+    Class, Reply,
     bits::{grown, offset_of},
     call::Call,
     parse_int,
@@ -178,6 +178,7 @@ fn bitfield(call: &mut Call<'_, '_>) -> Answer {
         Ok(Update::Set(value.into(), Expiry::Keep))
     })?;
     call.count_writes(1);
+    call.notify(Class::String, "setbit", call.key(1)?);
     Ok(Reply::Array(replies))
 }
 

@@ -3,7 +3,7 @@
 //! Bit 0 is the highest bit of the first byte. A value goes on with zeros behind its end.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
@@ -90,6 +90,7 @@ fn setbit(call: &mut Call<'_, '_>) -> Answer {
         Ok(Update::Set(value.into(), Expiry::Keep))
     })?;
     call.count_writes(1);
+    call.notify(Class::String, "setbit", call.key(1)?);
     Ok(Reply::flag(before))
 }
 
@@ -306,8 +307,9 @@ fn bitop(call: &mut Call<'_, '_>) -> Answer {
         }
         places.push(place);
     }
-    let mut len = 0;
+    let (mut len, mut existed) = (0, false);
     call.kv().update_many(&targets, &mut |shown: &[Option<Current<'_>>]| {
+        existed = shown[0].is_some();
         let mut values = Vec::with_capacity(places.len());
         for &place in &places {
             values.push(string_of(shown[place])?.unwrap_or_default());
@@ -318,7 +320,12 @@ fn bitop(call: &mut Call<'_, '_>) -> Answer {
         updates[0] = if len == 0 { Update::Delete } else { Update::Set(result.into(), Expiry::Never) };
         Ok(updates)
     })?;
-    call.count_writes(1);
+    call.count_writes(usize::from(len > 0 || existed));
+    if len > 0 {
+        call.notify(Class::String, "set", target);
+    } else if existed {
+        call.notify(Class::Generic, "del", target);
+    }
     Ok(Reply::Int(len as i64))
 }
 

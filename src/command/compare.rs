@@ -1,7 +1,7 @@
 //! Commands that go ahead only if a value is what the client believes it to be.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     refusal::{Answer, SYNTAX, refuse},
     table::{Command, DELETE_FAST},
@@ -77,8 +77,7 @@ fn delex(call: &mut Call<'_, '_>) -> Answer {
     match call.args.len() {
         2 => {
             let deleted = call.kv().delete(call.db(), call.key(1)?)?;
-            call.count_writes(usize::from(deleted));
-            Ok(Reply::flag(deleted))
+            tell(call, deleted)
         }
         4 => match Comparison::at(call, 2) {
             Some(comparison) => delete_if(call, comparison),
@@ -95,7 +94,14 @@ fn delete_if(call: &mut Call<'_, '_>, comparison: Comparison<'_>) -> Answer {
         deleted = value.is_some() && comparison.holds(value);
         Ok(if deleted { Update::Delete } else { Update::Leave })
     })?;
-    call.count_writes(usize::from(deleted));
+    tell(call, deleted)
+}
+
+fn tell(call: &Call<'_, '_>, deleted: bool) -> Answer {
+    if deleted {
+        call.count_writes(1);
+        call.notify(Class::Generic, "del", call.key(1)?);
+    }
     Ok(Reply::flag(deleted))
 }
 

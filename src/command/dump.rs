@@ -1,7 +1,7 @@
 //! DUMP and RESTORE: values as bytes that any server of the same family can take.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     rdb::{self, Wrong},
     refusal::{Answer, Refusal, SYNTAX, refuse},
@@ -86,8 +86,12 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
         taken = shown[0].is_some() && !options.replace;
         Ok(vec![if taken { Update::Leave } else { Update::Set(value.as_slice().into(), expiry) }])
     })?;
-    call.count_writes(usize::from(!taken));
-    if taken { refuse(TAKEN) } else { Ok(Reply::OK) }
+    if taken {
+        return refuse(TAKEN);
+    }
+    call.count_writes(1);
+    call.notify(Class::Generic, "restore", key);
+    Ok(Reply::OK)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{
     expiry::{self, Clock},
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
-    strings::value,
+    strings::{notify_set, value},
     table::{Command, WRITE},
 };
 use crate::store::{Condition, Expiry};
@@ -59,7 +59,10 @@ fn msetex(call: &mut Call<'_, '_>) -> Answer {
     let (condition, expiry) = options(call, first)?;
     let pairs = (0..count).map(|i| Ok((call.key(2 + 2 * i)?, value(call, 3 + 2 * i)?))).collect::<Answer<Vec<_>>>()?;
     let written = call.kv().mset_if(call.db(), &pairs, expiry, condition)?;
-    call.count_writes(if written { count } else { 0 });
+    if written {
+        call.count_writes(count);
+        pairs.iter().for_each(|(key, _)| notify_set(call, key, expiry));
+    }
     Ok(Reply::flag(written))
 }
 

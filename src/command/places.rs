@@ -1,7 +1,7 @@
 //! Commands that copy or move keys, between databases too.
 
 use super::{
-    Reply,
+    Class, Reply,
     call::Call,
     parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
@@ -67,7 +67,10 @@ fn copy(call: &mut Call<'_, '_>) -> Answer {
         };
         Ok(vec![Update::Leave, update])
     })?;
-    call.count_writes(usize::from(copied));
+    if copied {
+        call.count_writes(1);
+        call.notify_in(db, Class::Generic, "copy_to", to);
+    }
     Ok(Reply::flag(copied))
 }
 
@@ -77,7 +80,11 @@ fn move_to(call: &mut Call<'_, '_>) -> Answer {
         return refuse(SAME);
     }
     let moved = call.kv().move_to(call.db(), call.key(1)?, db)?;
-    call.count_writes(usize::from(moved));
+    if moved {
+        call.count_writes(1);
+        call.notify(Class::Generic, "move_from", call.key(1)?);
+        call.notify_in(db, Class::Generic, "move_to", call.key(1)?);
+    }
     Ok(Reply::flag(moved))
 }
 

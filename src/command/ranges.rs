@@ -1,7 +1,7 @@
 //! Commands on parts of a value.
 
 use super::{
-    Reply,
+    Class, Reply,
     bits::grown,
     call::Call,
     refusal::{Answer, VALUE_TOO_LONG, refuse},
@@ -39,6 +39,9 @@ fn setrange(call: &mut Call<'_, '_>) -> Answer {
         Err(Error::TooLarge { .. }) => return refuse(VALUE_TOO_LONG),
         written => written?,
     }
-    call.count_writes(usize::from(!part.is_empty()));
+    if !part.is_empty() {
+        call.count_writes(1);
+        call.notify(Class::String, "setrange", call.key(1)?);
+    }
     Ok(Reply::Int(len as i64))
 }

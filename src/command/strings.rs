@@ -268,7 +268,7 @@ fn set_with_time(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
 }
 
 /// Tells of a value that was written with this expiry; one whose time has passed was written and is gone.
-fn notify_set(call: &Call<'_, '_>, key: &[u8], expiry: Expiry) {
+pub(crate) fn notify_set(call: &Call<'_, '_>, key: &[u8], expiry: Expiry) {
     call.notify(Class::String, "set", key);
     if let Expiry::At(at_ms) = expiry {
         call.notify(Class::Generic, "expire", key);
