@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::{
+    bus,
     check::layout,
     directory, heap, index, interest, keys,
     limits::{EXTRA_SLOTS, MAX_COUNTER_NAME_BYTES},
@@ -120,6 +121,12 @@ pub struct Geometry {
     pub directory_at: u64,
     /// The table of counters.
     pub counters_at: u64,
+    /// What workers share about messages, then the heads of their rings.
+    pub bus_at: u64,
+    /// The bytes of the rings.
+    pub rings_at: u64,
+    /// Bytes of one ring.
+    pub ring_bytes: u64,
     /// Groups of the key-value index.
     pub key_groups_at: u64,
     /// How many.
@@ -170,8 +177,12 @@ impl Geometry {
         let directory_bytes = (directory::ENTRIES * size_of::<directory::Entry>()) as u64;
         let counters_at = directory_at + directory_bytes;
         let counters_bytes = table::Geometry::new(counters_shape(request.counters)).bytes;
+        let bus_at = round_up(counters_at + counters_bytes, 64);
+        let heads_bytes = request.workers as u64 * size_of::<bus::Ring>() as u64;
+        let rings_at = bus_at + size_of::<bus::Board>() as u64 + heads_bytes;
+        let ring_bytes = bus::ring_bytes(request.memory);
         let key_groups = index::groups(request.max_keys);
-        let key_groups_at = round_up(counters_at + counters_bytes, 64);
+        let key_groups_at = round_up(rings_at + request.workers as u64 * ring_bytes, 64);
         let key_bitmap_at = key_groups_at + key_groups * index::GROUP_BYTES;
         let key_pages = request.max_keys.div_ceil(keys::PAGE_RECORDS as u64);
         let key_pages_at = key_bitmap_at + index::bitmap_bytes(request.max_keys);
@@ -190,6 +201,9 @@ impl Geometry {
             interest_at,
             directory_at,
             counters_at,
+            bus_at,
+            rings_at,
+            ring_bytes,
             key_groups_at,
             key_groups,
             key_bitmap_at,
@@ -220,6 +234,10 @@ impl Geometry {
             self.interest_at,
             self.directory_at,
             self.counters_at,
+            size_of::<bus::Ring>() as u64,
+            self.bus_at,
+            self.rings_at,
+            self.ring_bytes,
             self.key_groups_at,
             self.key_bitmap_at,
             self.key_pages_at,

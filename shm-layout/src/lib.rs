@@ -5,6 +5,7 @@
 //! empty state, and two processes that look at one struct race on atomics and on nothing else. `docs/segment.md` draws the map.
 #![no_std]
 
+pub mod bus;
 mod check;
 pub mod directory;
 pub mod header;

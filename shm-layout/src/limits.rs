@@ -20,6 +20,8 @@ pub const MAX_KEY_BYTES: usize = 1024;
 pub const MAX_ROWS: u64 = u32::MAX as u64 - 1;
 /// Bytes of a key of the key-value space.
 pub const MAX_KV_KEY_BYTES: usize = 65_535;
+/// Bytes of the name of a channel that can be subscribed to, and of a pattern.
+pub const MAX_CHANNEL_BYTES: usize = 255;
 /// Largest value that `--max-value` can allow, in bytes: what the directory of one tree can name.
 pub const MAX_VALUE_BYTES: usize = 255 << 20;
 /// Databases of the key-value space.

@@ -6,6 +6,7 @@
 //!
 //! Whoever touches a key that has expired frees it first; from there on, expired is absent.
 
+mod bus;
 mod entries;
 mod keyspace;
 mod statistics;
@@ -19,9 +20,10 @@ use std::{
 };
 
 use crate::store::{
-    Backend, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
+    Backend, Bus, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
     limits::{MAX_SYSTEM_TABLES, MAX_TABLES},
 };
+use bus::MemoryBus;
 use keyspace::MemoryKeyspace;
 use statistics::MemoryStatistics;
 use table::MemoryTable;
@@ -65,6 +67,7 @@ pub struct MemoryStore {
     counters: Mutex<BTreeMap<Vec<u8>, i64>>,
     keyspace: MemoryKeyspace,
     interest: Vec<AtomicU64>,
+    bus: MemoryBus,
 }
 
 impl MemoryStore {
@@ -81,6 +84,7 @@ impl MemoryStore {
         Self {
             limits,
             keyspace: MemoryKeyspace::new(limits.max_keys, Arc::clone(&common)),
+            bus: MemoryBus::new(limits.workers),
             common,
             tables: Mutex::default(),
             counters: Mutex::default(),
@@ -190,6 +194,10 @@ impl Backend for MemoryStore {
 
     fn kv(&self) -> &dyn KvBackend {
         &self.keyspace
+    }
+
+    fn bus(&self) -> &dyn Bus {
+        &self.bus
     }
 
     fn statistics(&self) -> &dyn Statistics {

@@ -3,6 +3,7 @@
 //! Here the data model meets the rows: schemas are encoded and decoded, cells are put into a row's words and taken out, and what
 //! the segment refuses becomes an error of the store.
 
+mod bus;
 mod keyspace;
 mod schema;
 mod statistics;
@@ -15,10 +16,10 @@ use std::{
 };
 
 use crate::{
-    shm::{Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
+    shm::{self, Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
     store::{
-        Backend, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend, TableInfo,
-        TableSpec,
+        Backend, Bus, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend,
+        TableInfo, TableSpec,
     },
     sys::clock,
 };
@@ -32,6 +33,7 @@ pub struct SharedStore {
     counters: Counters,
     keys: Keys,
     statistics: StatCells,
+    bus: shm::Bus,
     /// Tables that were found by name. An entry whose table was dropped is looked up again.
     tables: RwLock<HashMap<String, Arc<SharedTable>>>,
 }
@@ -45,6 +47,7 @@ impl SharedStore {
             counters: Counters::new(&segment),
             keys: Keys::new(&segment),
             statistics: StatCells::new(&segment),
+            bus: shm::Bus::new(&segment),
             tables: RwLock::default(),
             segment,
             patience,
@@ -171,6 +174,10 @@ impl Backend for SharedStore {
     }
 
     fn kv(&self) -> &dyn KvBackend {
+        self
+    }
+
+    fn bus(&self) -> &dyn Bus {
         self
     }
 

@@ -5,7 +5,7 @@ use super::{
     call::Call,
     clients::ClientInfo,
     introspect::help,
-    parse_int,
+    parse_int, pubsub,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     server::{REDIS_VERSION, SERVER_NAME},
     table::{Command, OPEN, PLAIN, PLAIN_FAST},
@@ -61,6 +61,9 @@ const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler
 
 fn ping(call: &mut Call<'_, '_>) -> Answer {
     match call.args.len() {
+        1 | 2 if pubsub::only_listens(call.session) => {
+            Ok(Reply::Array(vec![Reply::Text("pong"), Reply::Bulk(call.arg(1).to_vec())]))
+        }
         1 => Ok(Reply::Status("PONG")),
         2 => Ok(Reply::Bulk(call.arg(1).to_vec())),
         _ => refuse("ERR wrong number of arguments for 'ping' command"),
@@ -78,6 +81,7 @@ fn quit(call: &mut Call<'_, '_>) -> Answer {
 
 fn reset(call: &mut Call<'_, '_>) -> Answer {
     let needs_auth = call.env.state.settings.needs_auth();
+    pubsub::leave(call.env.state, call.session);
     call.session.reset(needs_auth);
     Ok(Reply::Status("RESET"))
 }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use super::{
-    Clients, Notices, Settings,
+    Bus, Clients, Notices, PubSub, Settings,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -28,7 +28,8 @@ pub struct Env<'a> {
     pub state: &'a WorkerState,
 }
 
-/// What a worker keeps between requests: the client registry, the settings of CONFIG SET, and handles of tables.
+/// What a worker keeps between requests: the client registry, the settings of CONFIG SET, its end of the bus and what its clients
+/// have subscribed to, and handles of tables.
 pub struct WorkerState {
     /// The registry of clients.
     pub clients: Clients,
@@ -36,6 +37,10 @@ pub struct WorkerState {
     pub settings: Settings,
     /// The events of the request at hand.
     pub notices: Notices,
+    /// The way to the other workers.
+    pub bus: Bus,
+    /// What clients have subscribed to.
+    pub pubsub: PubSub,
     /// Identifies this run of the server, 40 hexadecimal digits.
     pub run_id: String,
     /// When the worker started, in milliseconds of the Unix clock.
@@ -56,6 +61,7 @@ impl WorkerState {
     pub fn reserve(store: &Store) -> Result<()> {
         store.interest().clear();
         Clients::table(store)?;
+        PubSub::reserve(store)?;
         Settings::table(store).map(drop)
     }
 
@@ -69,10 +75,14 @@ impl WorkerState {
         let clients = Clients::open(store, worker)?;
         clients.purge()?;
         let settings = Settings::open(store, config)?;
+        let bus = Bus::open(store, worker);
+        let pubsub = PubSub::open(store, worker)?;
         let run_id = settings.run_id()?;
         Ok(Self {
             clients,
             settings,
+            bus,
+            pubsub,
             notices: Notices::default(),
             run_id,
             started_ms: now_ms,

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::{
     Args, Env, Reply, Session,
     call::Call,
-    refusal::{Answer, Refusal},
+    pubsub,
+    refusal::{Answer, Refusal, refuse},
     table::{self, Command},
 };
 use crate::store::{Error, Stat};
@@ -31,7 +32,12 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
         return Outcome::Done(Reply::Nothing);
     }
     session.touch(env.now_ms);
-    match run(args, session, env) {
+    let ran = run(args, session, env);
+    match ran {
+        Ok(_) => env.state.bus.flush(),
+        Err(_) => env.state.bus.discard(),
+    }
+    match ran {
         Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
         Ok(reply) => {
             finish(session, env);
@@ -77,6 +83,12 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
     let command = resolve(command, args)?;
     if !session.authenticated && !command.needs_no_auth() {
         return Err("NOAUTH Authentication required.".into());
+    }
+    if pubsub::only_listens(session) && !pubsub::is_subscriber_command(command) {
+        return refuse(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.full_name
+        ));
     }
     session.last_command = command.full_name;
     (command.handler)(&mut Call { args: *args, session, env })

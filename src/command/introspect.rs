@@ -94,6 +94,7 @@ fn categories(command: &Command) -> Vec<&'static str> {
         "string" => "@string",
         "generic" => "@keyspace",
         "connection" => "@connection",
+        "pubsub" => "@pubsub",
         "table" => "@table",
         "counter" => "@counter",
         _ => "",

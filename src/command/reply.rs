@@ -54,6 +54,8 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Pairs, in order.
     Map(Vec<(Reply, Reply)>),
+    /// Several answers to one request.
+    Several(Vec<Reply>),
     /// A message that answers no request.
     Push(Vec<Reply>),
     /// A table's row: a map from its column names to their values.

@@ -1,6 +1,6 @@
 //! What is known about one client between its requests.
 
-use super::Proto;
+use super::{Proto, Subscriptions};
 
 /// How far a command over several keys came before it had to wait.
 ///
@@ -51,6 +51,8 @@ pub struct Session {
     pub commands: u64,
     /// Close the connection once everything up to here was answered.
     pub close_after_reply: bool,
+    /// What it has subscribed to.
+    pub subscriptions: Subscriptions,
     /// Whether a password was needed when it connected; RESET asks for it again.
     pub(crate) needs_auth: bool,
     pub(crate) progress: Progress,
@@ -79,6 +81,7 @@ impl Session {
             last_command: "NULL",
             commands: 0,
             close_after_reply: false,
+            subscriptions: Subscriptions::default(),
             needs_auth,
             progress: Progress::default(),
             dirty: false,

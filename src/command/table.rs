@@ -2,7 +2,7 @@
 
 use super::{
     Reply, bitfield, bits, call::Call, compare, connection, counters, dump, functions, introspect, keys, lcs, msetex,
-    object, places, ranges, refusal::Answer, server, strings, tables, waiting,
+    object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
 };
 
 /// What carries a command out.
@@ -150,6 +150,7 @@ const GROUPS: &[&[Command]] = &[
     connection::COMMANDS,
     server::COMMANDS,
     introspect::COMMANDS,
+    pubsub::COMMANDS,
     functions::COMMANDS,
 ];
 

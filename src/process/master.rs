@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     shm::Segment,
     sys::{
+        event::Bell,
         poll::wait_readable,
         process::{self, Exit, Forked, Pid},
         signal::{Signal, Signals},
@@ -80,6 +81,8 @@ pub(super) struct Master {
     config: Arc<Config>,
     segment: Segment,
     listeners: Listeners,
+    /// One for each worker index, made before the first fork: whoever serves under an index is woken by its bell.
+    bells: Vec<Bell>,
     signals: Signals,
     level: LogLevel,
     reload: Reload,
@@ -95,6 +98,7 @@ impl Master {
         config: Arc<Config>,
         segment: Segment,
         listeners: Listeners,
+        bells: Vec<Bell>,
         signals: Signals,
         level: LogLevel,
         reload: Reload,
@@ -106,6 +110,7 @@ impl Master {
             config,
             segment,
             listeners,
+            bells,
             signals,
             level,
             reload,
@@ -312,6 +317,7 @@ impl Master {
             config: Arc::clone(&self.config),
             segment: self.segment.clone(),
             listeners: mem::take(&mut self.listeners),
+            bells: mem::take(&mut self.bells),
         };
         worker::run(post, report_to)
     }

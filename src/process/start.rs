@@ -1,7 +1,7 @@
 //! The order in which a run begins: what can refuse does so before anything is made, and the reason is on standard error
 //! before there is a worker. Whoever waits for the ready line on standard output waits for a store that serves.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::{Failure, listeners::Listeners, log, master::Master, memory};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     shm::{Segment, SegmentOptions},
     store::Store,
     sys::{
+        event::Bell,
         process,
         signal::{Signal, Signals},
     },
@@ -20,6 +21,7 @@ use crate::{
 pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
 
 /// Descriptors that a worker has open beside its clients: listeners, event loop, signals, standard streams, segment.
+/// The bells of the workers come on top.
 const OWN_FILES: u64 = 64;
 
 /// Runs the master until it is asked to end. Returns in the master only: a worker ends within.
@@ -41,7 +43,9 @@ pub fn serve(mut config: Config, reload: Reload) -> Result<(), Failure> {
     // Held back before the first fork, so that no signal is lost in between.
     let signals = Signals::listen(&[Signal::Child, Signal::Terminate, Signal::Interrupt, Signal::Reload])
         .map_err(|error| Failure::Refused(format!("cannot receive signals: {error}")))?;
-    let ended = Master::new(Arc::new(config), segment, listeners, signals, level, reload).run();
+    let bells: io::Result<Vec<Bell>> = (0..config.workers).map(|_| Bell::new()).collect();
+    let bells = bells.map_err(|error| Failure::Refused(format!("cannot make the bells of the workers: {error}")))?;
+    let ended = Master::new(Arc::new(config), segment, listeners, bells, signals, level, reload).run();
     drop(socket_file);
     ended
 }
@@ -83,7 +87,7 @@ fn make_tables(config: &Config, segment: &Segment) -> Result<(), Failure> {
 
 /// Any one worker may get all the clients.
 fn allow_clients(config: &Config) {
-    let wanted = config.max_clients as u64 + OWN_FILES;
+    let wanted = config.max_clients as u64 + config.workers as u64 + OWN_FILES;
     match process::allow_open_files(wanted) {
         Ok(allowed) if allowed < wanted => tracing::warn!(
             "a worker may open {allowed} files, too few for --max-clients {}; raise the limit (`ulimit -Hn {wanted}`, \

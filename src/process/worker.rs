@@ -18,6 +18,7 @@ use crate::{
     shm::Segment,
     store::Store,
     sys::{
+        event::Bell,
         process::{self, Pid},
         signal::{Signal, Signals},
     },
@@ -42,6 +43,7 @@ pub(super) struct Post {
     pub(super) config: Arc<Config>,
     pub(super) segment: Segment,
     pub(super) listeners: Listeners,
+    pub(super) bells: Vec<Bell>,
 }
 
 /// Serves until the master asks for an end; then ends the process. `report` tells the master that the worker serves, or
@@ -101,6 +103,7 @@ fn serve(post: Post, store: Store, shutdown: OwnedFd) -> Result<(), Failure> {
         http,
         resp,
         resp_unix,
+        bells: post.bells,
         shutdown,
     };
     server::run(worker).map_err(|error| Failure::Failed(format!("the event loop ended: {error}")))

@@ -17,10 +17,10 @@ pub(super) async fn run(hub: &Rc<Hub>) {
     hub.start_draining();
     let deadline = Instant::now() + hub.config.drain_timeout;
     while hub.roster.len() > 0 && Instant::now() < deadline {
-        hub.roster.end(0, |phase, _| matches!(phase, Phase::Idle | Phase::Head));
+        hub.roster.end(0, |phase, _, _| matches!(phase, Phase::Idle | Phase::Head));
         tokio::time::sleep(PAUSE).await;
     }
-    let cut_off = hub.roster.end(0, |_, _| true);
+    let cut_off = hub.roster.end(0, |_, _, _| true);
     if cut_off > 0 {
         tracing::warn!(worker = hub.index, connections = cut_off, "drain timeout: requests were cut off");
     }

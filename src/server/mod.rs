@@ -4,6 +4,8 @@ mod accept;
 mod drain;
 mod http;
 mod hub;
+mod mailbox;
+mod post;
 mod resp;
 mod roster;
 #[cfg(test)]

@@ -31,10 +31,12 @@ use tokio::{
 
 use super::{
     hub::{Hub, Patience, READ_BYTES},
+    mailbox::Form,
+    post,
     roster::{Phase, Place},
 };
 use crate::{
-    command::{Args, Env, Outcome, Session, busy, execute},
+    command::{Args, Env, Outcome, Proto, Session, busy, execute},
     protocol::resp::{Parser, RequestLimits, encode},
     store::Stat,
 };
@@ -56,6 +58,8 @@ const LARGE_READ_BYTES: Range<usize> = READ_BYTES..1 << 20;
 const TURN_BYTES: usize = READ_BYTES;
 /// Replies count for less than requests: this many bytes of them as one.
 const REPLY_SHARE: usize = 4;
+/// Bytes of messages that are taken over at once.
+const MAIL_BYTES: usize = 64 * 1024;
 /// Bytes of capacity that a buffer keeps when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -168,9 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Stop>>> {
-        if self.pending_bytes() > 0 {
-            self.poll_send(cx)?;
-        }
+        self.place.mailbox.register(cx);
+        self.poll_send(cx)?;
+        self.poll_mail(cx)?;
         let phase = if self.pending_bytes() > 0 { Phase::Busy } else { Phase::Idle };
         if self.input.len() > MOVED_BYTES {
             return self.poll_receive_large(cx, phase);
@@ -245,6 +249,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = Rc::clone(&self.hub);
         let mut replies = hub.replies.borrow_mut();
         replies.clear();
+        // What was said before these requests were sent comes before their replies.
+        post::collect_if_told(&hub);
+        self.place.mailbox.take_into(&mut replies, usize::MAX);
         let handled = self.execute(batch, &hub.env(), &mut replies);
         if !replies.is_empty() {
             self.send(&mut replies, cx)?;
@@ -286,6 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             at += len;
+            self.exchange_mail(&session, replies);
             if session.close_after_reply {
                 return (batch.len(), Stop::Closing);
             }
@@ -296,6 +304,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         (at, Stop::Starved)
+    }
+
+    /// Delivers what the last command had to say, and takes over what came for this client: behind the reply, before the next one.
+    fn exchange_mail(&self, session: &Session, replies: &mut Vec<u8>) {
+        let mailbox = &self.place.mailbox;
+        mailbox.set_form(if session.proto == Proto::Resp3 { Form::Resp3 } else { Form::Resp2 });
+        mailbox.set_listens(!session.subscriptions.is_empty());
+        post::deliver(&self.hub);
+        if !mailbox.is_empty() {
+            mailbox.take_into(replies, usize::MAX);
+        }
     }
 
     fn park(&mut self, len: usize, patience: Option<Patience>) {
@@ -370,8 +389,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// Takes messages over and writes them, as long as the socket takes them.
+    fn poll_mail(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.place.mailbox.is_empty() && self.pending_bytes() < MAIL_BYTES {
+            let hub = Rc::clone(&self.hub);
+            let mut messages = hub.replies.borrow_mut();
+            messages.clear();
+            self.place.mailbox.take_into(&mut messages, MAIL_BYTES);
+            self.send(&mut messages, cx)?;
+        }
+        Ok(())
+    }
+
     /// Writes as much as the socket takes; if it does not take all, the task is woken when it can take more.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.poll_write(cx)?;
+        self.place.mailbox.note_taken_over(self.pending_bytes());
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.pending_bytes() > 0 {
             match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.taken..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -12,8 +12,14 @@ use std::{
 
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::hub::Hub;
-use crate::{command::Session, store::Stat};
+use super::{
+    hub::Hub,
+    mailbox::{Form, Mailbox},
+};
+use crate::{
+    command::{self, Session},
+    store::Stat,
+};
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +59,15 @@ struct Seat {
     abort: AbortHandle,
     pulse: Rc<Pulse>,
     session: Option<Rc<RefCell<Session>>>,
+    mailbox: Rc<Mailbox>,
 }
 
 /// All connections of a worker.
 #[derive(Default)]
 pub(super) struct Roster {
     seats: RefCell<HashMap<u64, Seat>>,
+    /// By the number of the client.
+    mailboxes: RefCell<HashMap<u64, Rc<Mailbox>>>,
     next: Cell<u64>,
 }
 
@@ -67,6 +76,7 @@ pub(super) struct Place {
     hub: Rc<Hub>,
     number: u64,
     pub(super) pulse: Rc<Pulse>,
+    pub(super) mailbox: Rc<Mailbox>,
 }
 
 impl Drop for Place {
@@ -74,7 +84,10 @@ impl Drop for Place {
         let seat = self.hub.roster.seats.borrow_mut().remove(&self.number);
         self.hub.statistics().sub(Stat::Clients, 1);
         if let Some(session) = seat.and_then(|seat| seat.session) {
-            self.hub.state.clients.remove(session.borrow().id);
+            let id = session.borrow().id;
+            self.hub.roster.mailboxes.borrow_mut().remove(&id);
+            command::leave(&self.hub.state, &mut session.borrow_mut());
+            self.hub.state.clients.remove(id);
         }
     }
 }
@@ -87,20 +100,40 @@ impl Roster {
     {
         let number = hub.roster.next.replace(hub.roster.next.get() + 1);
         let pulse = Rc::new(Pulse { phase: Cell::new(Phase::Idle), since_ms: Cell::new(hub.uptime_ms()) });
-        let place = Place { hub: Rc::clone(hub), number, pulse: Rc::clone(&pulse) };
+        let mailbox = Rc::new(Mailbox::new(Form::Resp2));
+        let place = Place { hub: Rc::clone(hub), number, pulse: Rc::clone(&pulse), mailbox: Rc::clone(&mailbox) };
         let abort = spawn_local(task(place)).abort_handle();
-        hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session });
+        mailbox.belongs_to(abort.clone());
+        if let Some(session) = &session {
+            hub.roster.mailboxes.borrow_mut().insert(session.borrow().id, Rc::clone(&mailbox));
+        }
+        hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session, mailbox });
     }
 
     pub(super) fn len(&self) -> usize {
         self.seats.borrow().len()
     }
 
-    /// Ends the connections that `overdue` picks by their phase and the milliseconds since it began; returns how many.
-    pub(super) fn end(&self, now_ms: u64, overdue: impl Fn(Phase, u64) -> bool) -> usize {
+    /// Where messages for a client go.
+    pub(super) fn mailbox(&self, client: u64) -> Option<Rc<Mailbox>> {
+        self.mailboxes.borrow().get(&client).cloned()
+    }
+
+    /// Ends the clients that do not take their messages; returns how many.
+    pub(super) fn end_overfull(&self, now_ms: u64) -> usize {
         let seats = self.seats.borrow();
-        let is_overdue =
-            |seat: &&Seat| overdue(seat.pulse.phase.get(), now_ms.saturating_sub(seat.pulse.since_ms.get()));
+        let overfull = seats.values().filter(|seat| !seat.mailbox.is_ended() && seat.mailbox.is_over(now_ms));
+        overfull.map(|seat| seat.mailbox.end()).count()
+    }
+
+    /// Ends the connections that `overdue` picks by their phase, the milliseconds since it began, and whether they
+    /// listen to messages; returns how many.
+    pub(super) fn end(&self, now_ms: u64, overdue: impl Fn(Phase, u64, bool) -> bool) -> usize {
+        let seats = self.seats.borrow();
+        let is_overdue = |seat: &&Seat| {
+            let since_ms = now_ms.saturating_sub(seat.pulse.since_ms.get());
+            overdue(seat.pulse.phase.get(), since_ms, seat.mailbox.listens())
+        };
         seats.values().filter(is_overdue).map(|seat| seat.abort.abort()).count()
     }
 

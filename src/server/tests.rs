@@ -24,7 +24,7 @@ use crate::{
     backend::{Limits, MemoryStore},
     command::WorkerState,
     config::Config,
-    store::{Backend, KvBackend, Made, Result, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec},
+    store::{Backend, Bus, KvBackend, Made, Result, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec},
 };
 
 /// How long a test waits before it calls something hung.
@@ -54,6 +54,7 @@ impl Server {
         let addr = |listener: &TcpListener| listener.local_addr().expect("an address");
         let (http_addr, resp_addr) = (addr(&http), addr(&resp));
         let worker = Worker {
+            bells: Vec::new(),
             index: 0,
             workers: 1,
             store: store.clone(),
@@ -590,6 +591,10 @@ impl Backend for Sticky {
     fn interest_hash(&self, key: &[u8]) -> u64 {
         self.store.interest_hash(key)
     }
+    fn bus(&self) -> &dyn Bus {
+        self.store.bus()
+    }
+
     fn statistics(&self) -> &dyn Statistics {
         self.store.statistics()
     }

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{hub::Hub, roster::Phase};
+use super::{hub::Hub, post, roster::Phase};
 use crate::store::Stat;
 
 /// Between two ticks.
@@ -28,6 +28,9 @@ pub(super) async fn run(hub: Rc<Hub>) {
         // What a stopped process holds is looked at again with the next tick.
         let _ = hub.state.settings.refresh();
         hub.state.clients.tick();
+        hub.state.pubsub.tick();
+        // One who died between publishing and ringing the bell has left something unheard.
+        post::collect(&hub);
         if tick.is_multiple_of(ROUND) {
             look_after_connections(&hub);
         }
@@ -37,14 +40,18 @@ pub(super) async fn run(hub: Rc<Hub>) {
 fn look_after_connections(hub: &Hub) {
     let now_ms = hub.uptime_ms();
     let idle_ms = hub.state.settings.idle_timeout().map_or(u64::MAX, |timeout| timeout.as_millis() as u64);
-    let is_idle = |phase, ms| matches!(phase, Phase::Idle | Phase::Busy | Phase::Answer) && ms >= idle_ms;
+    // Who listens is silent for as long as nobody says anything.
+    let is_idle = |phase, ms, listens: bool| {
+        !listens && matches!(phase, Phase::Idle | Phase::Busy | Phase::Answer) && ms >= idle_ms
+    };
     let idle = hub.roster.end(now_ms, is_idle);
-    let slow = hub.roster.end(now_ms, |phase, ms| match phase {
+    let slow = hub.roster.end(now_ms, |phase, ms, _| match phase {
         Phase::Head => ms >= HEAD_MS,
         Phase::Body => ms >= BODY_MS,
         _ => false,
     });
     hub.statistics().add(Stat::IdleClosed, (idle + slow) as u64);
+    hub.statistics().add(Stat::OutputClosed, hub.roster.end_overfull(now_ms) as u64);
     let window_ms = (PERIOD * ROUND).as_millis() as u64;
     hub.roster.each_active(now_ms, window_ms, |session| hub.state.clients.update(session));
 }

@@ -18,13 +18,13 @@ use super::{
     accept::{self, Door},
     drain,
     hub::{Hub, now_ms},
-    tick,
+    post, tick,
 };
 use crate::{
     command::WorkerState,
     config::Config,
     store::{Error, Stat, Store},
-    sys,
+    sys::{self, event::Bell},
 };
 
 /// How long the start waits for what a stopped process holds, in tries of [`START_PAUSE`].
@@ -48,6 +48,8 @@ pub struct Worker {
     pub resp: Option<TcpListener>,
     /// Where RESP clients on this machine connect.
     pub resp_unix: Option<UnixListener>,
+    /// One bell for each worker, which wakes it for messages.
+    pub bells: Vec<Bell>,
     /// Becomes readable when the worker is to stop.
     pub shutdown: OwnedFd,
 }
@@ -65,6 +67,9 @@ pub fn run(worker: Worker) -> io::Result<()> {
 async fn serve(worker: Worker) -> io::Result<()> {
     announce(&worker);
     let state = open_state(&worker).await?;
+    let bell = worker.bells.get(worker.index).map(Bell::descriptor).transpose()?;
+    let bell = bell.map(sys::watch::readable).transpose()?;
+    state.bus.wake_by(wake_by(worker.bells));
     let hub = Rc::new(Hub::new(worker.index, worker.workers, worker.store, worker.config, state));
     hub.beat();
     let mut doors = Vec::new();
@@ -74,12 +79,23 @@ async fn serve(worker: Worker) -> io::Result<()> {
     let doors: Vec<_> = doors.into_iter().map(|door| spawn_local(accept::run(Rc::clone(&hub), door))).collect();
     let shutdown = sys::watch::readable(worker.shutdown)?;
     let ticking = spawn_local(tick::run(Rc::clone(&hub)));
+    let posting = bell.map(|bell| spawn_local(post::run(Rc::clone(&hub), bell)));
     shutdown.readable().await?.retain_ready();
     tracing::debug!(worker = hub.index, clients = hub.roster.len(), "draining");
     doors.iter().for_each(|door| door.abort());
     drain::run(&hub).await;
     ticking.abort();
+    posting.iter().for_each(|posting| posting.abort());
     Ok(())
+}
+
+/// Rings the bell of a worker. A bell that cannot be rung is made up for by the other's tick.
+fn wake_by(bells: Vec<Bell>) -> impl Fn(usize) {
+    move |worker| {
+        if let Some(Err(error)) = bells.get(worker).map(Bell::ring) {
+            tracing::warn!(worker, %error, "cannot ring a bell");
+        }
+    }
 }
 
 /// Makes what every worker needs in the store, before there are workers.

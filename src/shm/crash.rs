@@ -9,7 +9,7 @@
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
 /// Every point, in the order in which an insertion passes them; then those of making a table, of a flush, of a long pass, of recovery,
-/// of making a segment, and of a wait that ended because somebody woke the waiter, or because its time was up.
+/// of publishing a message, of making a segment, and of a wait that ended because somebody woke the waiter, or because its time was up.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -37,6 +37,9 @@ pub const POINTS: &[&str] = &[
     "record-hinted",
     "breathing",
     "settling",
+    "ring-claimed",
+    "ring-written",
+    "ring-published",
     "segment-allocated",
     "segment-filled",
     "woken",

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
-use shm_layout::{directory, header::Header, heap, index::Group, interest::Interest, row, slot::Slot};
+use shm_layout::{bus, directory, header::Header, heap, index::Group, interest::Interest, row, slot::Slot};
 
 /// A type that may be laid over the bytes of a segment.
 ///
@@ -27,6 +27,8 @@ macro_rules! shared {
 
 shared!(
     Header,
+    bus::Board,
+    bus::Ring,
     Slot,
     Group,
     Interest,

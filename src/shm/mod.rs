@@ -4,6 +4,7 @@
 
 mod arena;
 mod batch;
+mod bus;
 mod counters;
 mod crash;
 mod directory;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 mod threads;
 mod verify;
 
+pub use bus::{Bus, Taken, TargetWords};
 pub use counters::{Counted, Counters};
 pub use crash::POINTS as CRASH_POINTS;
 #[cfg(feature = "crash-points")]

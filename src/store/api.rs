@@ -6,7 +6,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::{
-    Backend, Cell, Column, Condition, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage, Schema,
+    Backend, Bus, Cell, Column, Condition, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage, Schema,
     Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
     limits::{DEFAULT_KEY_BYTES, MAX_BATCH_ROWS, MAX_COUNTER_NAME_BYTES},
 };
@@ -115,6 +115,12 @@ impl Store {
     #[must_use]
     pub fn kv(&self) -> Keyspace<'_> {
         Keyspace(self.backend.kv())
+    }
+
+    /// Messages between the workers.
+    #[must_use]
+    pub fn bus(&self) -> &dyn Bus {
+        self.backend.bus()
     }
 
     /// Counts of what the workers did.
@@ -376,6 +382,18 @@ impl Table {
         self.check(expect)?;
         self.check(set)?;
         self.backend.cas(key, expect, set)
+    }
+
+    /// Takes `by` from an `int` column by index, and deletes the row if all its `int` columns are 0 then, in one step; false if there
+    /// was none. So several users of a row, each with a column of its own, count themselves in by [`Table::add_cell`] and out by this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::get`], and [`Error::WrongType`] of a column that is no `int`.
+    pub fn release(&self, key: impl AsRef<[u8]>, column: usize, by: i64) -> Result<bool> {
+        self.schema().check_key(key.as_ref())?;
+        self.schema().check(column, ValueRef::Int(by))?;
+        self.backend.release(key.as_ref(), column, by)
     }
 
     /// Deletes the row; false if there was none.

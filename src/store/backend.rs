@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, Result, Row, RowPage, ScanPage, Schema,
-    SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
+    Bus, Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, Result, Row, RowPage, ScanPage,
+    Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
 };
 
 /// What `make` did.
@@ -59,6 +59,8 @@ pub trait Backend: Send + Sync {
 
     /// The key-value space.
     fn kv(&self) -> &dyn KvBackend;
+    /// Messages between the workers.
+    fn bus(&self) -> &dyn Bus;
     /// Counts of what the workers did.
     fn statistics(&self) -> &dyn Statistics;
     /// Who wants to be told of what.
@@ -90,6 +92,8 @@ pub trait TableBackend: Send + Sync {
     fn add(&self, key: &[u8], column: usize, by: ValueRef<'_>) -> Result<super::Value>;
     /// Writes `set` if every cell of `expect` equals the row's; `None` if there is no row.
     fn cas(&self, key: &[u8], expect: &[Cell<'_>], set: &[Cell<'_>]) -> Result<Option<bool>>;
+    /// Takes `by` from an `int` column, and deletes the row if all its `int` columns are 0 then; false if there is no row.
+    fn release(&self, key: &[u8], column: usize, by: i64) -> Result<bool>;
     /// Deletes a row; with `row`, reads it first. False: there was none.
     fn delete(&self, key: &[u8], row: Option<&mut Row>) -> Result<bool>;
     /// When the row expires.

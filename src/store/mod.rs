@@ -4,6 +4,7 @@
 
 mod api;
 mod backend;
+mod bus;
 mod error;
 mod interest;
 pub(crate) mod kv;
@@ -16,6 +17,7 @@ mod value;
 
 pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
+pub use bus::{Bus, Received, Targets};
 pub use error::{Error, Result};
 pub use interest::{Audience, Interest, Listeners};
 pub use kv::{

@@ -65,6 +65,7 @@ stats! {
     BytesIn total "input_bytes" "Bytes read from clients.";
     BytesOut total "output_bytes" "Bytes written to clients.";
     IdleClosed total "idle_closed" "Connections closed because of --idle-timeout.";
+    BusLost total "bus_overruns" "Times a worker was so far behind with messages of another that some were lost and its subscribers disconnected.";
     OutputClosed total "output_limit_closed" "Connections closed because the client did not read its replies.";
 }
 

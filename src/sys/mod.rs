@@ -1,6 +1,7 @@
 //! One safe function per system call that the rest needs. Nothing here knows what a segment or a worker is.
 
 pub mod clock;
+pub mod event;
 pub mod file;
 pub mod futex;
 pub mod membarrier;

@@ -155,6 +155,19 @@ impl TableBackend for MemoryTable {
         Ok(Some(equal))
     }
 
+    fn release(&self, key: &[u8], column: usize, by: i64) -> Result<bool> {
+        let mut open = self.open(&[key])?;
+        let Some(entry) = open.state.rows.get_mut(key) else {
+            return Ok(false);
+        };
+        let ValueRef::Int(held) = entry.value.get(column) else { return Ok(true) };
+        entry.value.set(column, ValueRef::Int(held.wrapping_sub(by)));
+        if entry.value.iter().all(|(_, value)| !matches!(value, ValueRef::Int(n) if n != 0)) {
+            open.state.rows.remove(key);
+        }
+        Ok(true)
+    }
+
     fn delete(&self, key: &[u8], row: Option<&mut Row>) -> Result<bool> {
         let removed = self.open(&[key])?.state.rows.remove(key);
         if let (Some(entry), Some(row)) = (&removed, row) {

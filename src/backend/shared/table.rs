@@ -220,6 +220,22 @@ impl TableBackend for SharedTable {
         Ok(outcome)
     }
 
+    fn release(&self, key: &[u8], column: usize, by: i64) -> Result<bool> {
+        let mut present = false;
+        self.modify(key, clock::now_ms(), &mut |row| {
+            present = row.present;
+            if !present {
+                return Verdict::Leave;
+            }
+            let ValueRef::Int(held) = self.value(row.words, column) else { return Verdict::Leave };
+            self.put(row.words, (column, ValueRef::Int(held.wrapping_sub(by))));
+            let columns = 0..self.schema.columns().len();
+            let is_used = |index| matches!(self.value(row.words, index), ValueRef::Int(n) if n != 0);
+            if columns.into_iter().any(is_used) { Verdict::Write } else { Verdict::Remove }
+        })?;
+        Ok(present)
+    }
+
     fn delete(&self, key: &[u8], mut out: Option<&mut Row>) -> Result<bool> {
         let mut present = false;
         self.modify(key, clock::now_ms(), &mut |row| {

@@ -24,6 +24,7 @@ pub fn encode(reply: &Reply, proto: Proto, out: &mut Vec<u8>) {
         Reply::Array(items) => sequence(items, b'*', proto, out),
         Reply::Set(items) => sequence(items, if resp3 { b'~' } else { b'*' }, proto, out),
         Reply::Push(items) => sequence(items, if resp3 { b'>' } else { b'*' }, proto, out),
+        Reply::Several(replies) => replies.iter().for_each(|reply| encode(reply, proto, out)),
         Reply::Map(pairs) => {
             map_head(pairs.len(), resp3, out);
             for (key, value) in pairs {
@@ -33,6 +34,12 @@ pub fn encode(reply: &Reply, proto: Proto, out: &mut Vec<u8>) {
         }
         Reply::Row(row) => encode_row(row, resp3, out),
     }
+}
+
+/// Writes a message that answers no request, of these strings.
+pub fn encode_message(parts: &[&[u8]], proto: Proto, out: &mut Vec<u8>) {
+    number(out, if proto == Proto::Resp3 { b'>' } else { b'*' }, parts.len() as i64);
+    parts.iter().for_each(|part| bulk(part, out));
 }
 
 /// A row is a map from its column names to their values.
@@ -141,6 +148,7 @@ mod tests {
             (Reply::Array(one()), "*1\r\n:1\r\n", "*1\r\n:1\r\n"),
             (Reply::Set(one()), "*1\r\n:1\r\n", "~1\r\n:1\r\n"),
             (Reply::Push(one()), "*1\r\n:1\r\n", ">1\r\n:1\r\n"),
+            (Reply::Several(vec![Reply::OK, Reply::Push(one())]), "+OK\r\n*1\r\n:1\r\n", "+OK\r\n>1\r\n:1\r\n"),
             (Reply::Map(vec![(Reply::Int(1), Reply::Null)]), "*2\r\n:1\r\n$-1\r\n", "%1\r\n:1\r\n_\r\n"),
         ] {
             assert_eq!(both(&reply), (resp2.to_owned(), resp3.to_owned()), "{reply:?}");

@@ -3,5 +3,5 @@
 mod encode;
 mod parse;
 
-pub use encode::encode;
+pub use encode::{encode, encode_message};
 pub use parse::{Parser, ProtocolError, RequestLimits};

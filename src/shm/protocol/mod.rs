@@ -6,6 +6,7 @@
 pub(super) mod gate;
 pub(super) mod lock;
 pub(super) mod place;
+pub(super) mod ring;
 pub(super) mod sequence;
 
 use shm_layout::index::Group;

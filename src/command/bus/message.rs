@@ -1,0 +1,138 @@
+//! What workers say to each other, and its bytes. To say something new, add a variant here and what is to be done about it in
+//! `server::post`.
+//!
+//! A message is a byte that says which, and its fields: numbers of 8 bytes, and strings behind their length of 4 bytes. Workers of one server
+//! are of one build, so there is no version; a message that cannot be read is dropped.
+
+/// What kind of name a message is published under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A channel.
+    Channel,
+    /// A channel of sharded pub/sub.
+    Shard,
+}
+
+/// Something that a worker says to others, or to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// For those who have subscribed to a channel, or to a pattern that it matches.
+    Publish {
+        /// The kind of channel.
+        kind: Kind,
+        /// Its name.
+        channel: &'a [u8],
+        /// What is published.
+        payload: &'a [u8],
+    },
+}
+
+mod tag {
+    pub(super) const PUBLISH: u8 = 1;
+    pub(super) const SHARD_PUBLISH: u8 = 2;
+}
+
+impl<'a> Message<'a> {
+    /// Bytes of [`Message::encode`].
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Publish { channel, payload, .. } => 1 + 2 * 4 + channel.len() + payload.len(),
+        }
+    }
+
+    /// The bytes of the message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(self.encoded_len()));
+        match self {
+            Self::Publish { kind, channel, payload } => {
+                out.tag(if *kind == Kind::Channel { tag::PUBLISH } else { tag::SHARD_PUBLISH });
+                out.string(channel);
+                out.string(payload);
+            }
+        }
+        out.0
+    }
+
+    /// The message of these bytes; `None` if they are none.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut bytes = Reader(bytes);
+        let message = match bytes.tag()? {
+            tag @ (tag::PUBLISH | tag::SHARD_PUBLISH) => {
+                let kind = if tag == tag::PUBLISH { Kind::Channel } else { Kind::Shard };
+                Self::Publish { kind, channel: bytes.string()?, payload: bytes.string()? }
+            }
+            _ => return None,
+        };
+        bytes.0.is_empty().then_some(message)
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn tag(&mut self, tag: u8) {
+        self.0.push(tag);
+    }
+
+    fn string(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn tag(&mut self) -> Option<u8> {
+        self.take(1).map(|tag| tag[0])
+    }
+
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let len: [u8; 4] = self.take(4)?.try_into().ok()?;
+        self.take(u32::from_le_bytes(len) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Message<'static>> {
+        let publish = |kind, channel, payload| Message::Publish { kind, channel, payload };
+        vec![
+            publish(Kind::Channel, &b"news"[..], &b"hello"[..]),
+            publish(Kind::Channel, b"", b""),
+            publish(Kind::Shard, b"\0\xff", &[b'x'; 3000]),
+        ]
+    }
+
+    #[test]
+    fn a_message_comes_back_from_its_bytes() {
+        for message in all() {
+            let bytes = message.encode();
+            assert_eq!(bytes.len(), message.encoded_len());
+            assert_eq!(Message::decode(&bytes), Some(message));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_none() {
+        for message in all() {
+            let bytes = message.encode();
+            assert_eq!(Message::decode(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Message::decode(&[&bytes[..], b"x"].concat()), None);
+        }
+        assert_eq!(Message::decode(b""), None);
+        assert_eq!(Message::decode(&[0; 20]), None);
+        assert_eq!(Message::decode(&[tag::PUBLISH, 0xff, 0xff, 0xff, 0xff, 1]), None);
+    }
+}

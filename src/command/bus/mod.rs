@@ -1,0 +1,7 @@
+//! Messages between workers: what is said, and the way from a command that says it to the workers that hear it.
+
+mod message;
+mod post;
+
+pub use message::{Kind, Message};
+pub use post::{Bus, Letter};

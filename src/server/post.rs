@@ -1,0 +1,121 @@
+//! The worker's post: what comes over the bus, from other workers or from this one, is delivered to the clients that it concerns.
+
+use std::{os::fd::OwnedFd, rc::Rc};
+
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    hub::Hub,
+    mailbox::{Form, Mailbox},
+};
+use crate::{
+    command::{Heard, Kind, Message, Proto},
+    protocol::resp::encode_message,
+    store::Stat,
+};
+
+/// Delivers for ever, whenever another worker rings the bell.
+pub(super) async fn run(hub: Rc<Hub>, bell: AsyncFd<OwnedFd>) {
+    loop {
+        hub.state.bus.listen();
+        collect(&hub);
+        let Ok(mut rung) = bell.readable().await else { return };
+        // The bell is never read: each time it is rung counts.
+        rung.clear_ready();
+    }
+}
+
+/// Delivers everything that others have published until now.
+pub(super) fn collect(hub: &Hub) {
+    hub.state.bus.pump();
+    deliver(hub);
+}
+
+/// As [`collect`], if there is anything. One load if there is not.
+pub(super) fn collect_if_told(hub: &Hub) {
+    hub.state.bus.pump_if_told();
+    deliver(hub);
+}
+
+/// Delivers the letters that are there.
+pub(super) fn deliver(hub: &Hub) {
+    if !hub.state.bus.has_letters() {
+        return;
+    }
+    if hub.state.bus.take_lost() {
+        end_listeners(hub);
+    }
+    while let Some(letter) = hub.state.bus.next() {
+        match Message::decode(&letter.bytes) {
+            Some(Message::Publish { kind, channel, payload }) => {
+                hub.state.pubsub.each_hearer(kind, channel, letter.number, &mut |heard, clients| {
+                    let mut post = Post::new(hub, heard, channel, payload);
+                    clients.for_each(|client| post.send(client));
+                });
+            }
+            None => tracing::error!("a message of another worker cannot be read"),
+        }
+    }
+}
+
+/// Messages are lost: whoever could have missed one gets to know it by the end of its connection.
+fn end_listeners(hub: &Hub) {
+    let listeners = hub.state.pubsub.everybody();
+    tracing::warn!(
+        listeners = listeners.len(),
+        "messages of other workers were lost; their listeners are disconnected"
+    );
+    listeners.into_iter().filter_map(|client| hub.roster.mailbox(client)).for_each(|mailbox| end(hub, &mailbox));
+}
+
+fn end(hub: &Hub, mailbox: &Mailbox) {
+    mailbox.end();
+    hub.count(Stat::OutputClosed);
+}
+
+/// One published message for those who hear it in one way, encoded once for each form.
+struct Post<'a> {
+    hub: &'a Hub,
+    heard: Heard<'a>,
+    channel: &'a [u8],
+    payload: &'a [u8],
+    forms: [Option<Rc<[u8]>>; Form::COUNT],
+}
+
+impl<'a> Post<'a> {
+    fn new(hub: &'a Hub, heard: Heard<'a>, channel: &'a [u8], payload: &'a [u8]) -> Self {
+        Self { hub, heard, channel, payload, forms: Default::default() }
+    }
+
+    fn send(&mut self, client: u64) {
+        let Some(mailbox) = self.hub.roster.mailbox(client) else { return };
+        let form = mailbox.form();
+        if self.forms[form as usize].is_none() {
+            self.forms[form as usize] = Some(self.encode(form));
+        }
+        if let Some(bytes) = &self.forms[form as usize]
+            && !mailbox.is_ended()
+        {
+            mailbox.push(bytes, self.hub.uptime_ms());
+            if mailbox.is_ended() {
+                self.hub.count(Stat::OutputClosed);
+            }
+        }
+    }
+
+    fn encode(&self, form: Form) -> Rc<[u8]> {
+        let mut out = Vec::new();
+        let proto = match form {
+            Form::Resp2 => Proto::Resp2,
+            Form::Resp3 => Proto::Resp3,
+        };
+        match self.heard {
+            Heard::Channel(Kind::Channel) => encode_message(&[b"message", self.channel, self.payload], proto, &mut out),
+            Heard::Channel(Kind::Shard) => encode_message(&[b"smessage", self.channel, self.payload], proto, &mut out),
+            Heard::Pattern(pattern) => {
+                encode_message(&[b"pmessage", pattern, self.channel, self.payload], proto, &mut out);
+            }
+        }
+        out.into()
+    }
+}
