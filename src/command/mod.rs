@@ -29,6 +29,7 @@ mod places;
 mod pubsub;
 mod ranges;
 mod rdb;
+mod parameters;
 mod refusal;
 mod reply;
 mod server;

@@ -5,6 +5,7 @@ use super::{
     call::Call,
     info,
     introspect::help,
+    parameters,
     refusal::{Answer, refuse},
     settings::Unsettable,
     table::{ADMIN, Command, PLAIN, PLAIN_FAST},
@@ -96,22 +97,21 @@ fn config_set(call: &mut Call<'_, '_>) -> Answer {
         return refuse("ERR wrong number of arguments for 'config|set' command");
     }
     let settings = &call.env.state.settings;
-    let mut changes: Vec<(String, String)> = Vec::new();
+    let mut changes: Vec<(&'static str, String)> = Vec::new();
     for at in (2..call.args.len()).step_by(2) {
-        let (name, value) = (call.text(at).to_ascii_lowercase(), call.text(at + 1));
-        if !settings.knows(&name) {
-            let name = call.text(at);
+        let name = call.text(at);
+        let Some(parameter) = parameters::find(&name) else {
             return refuse(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
+        };
+        if changes.iter().any(|(other, _)| *other == parameter.name) {
+            return refuse(config_error(&name.to_ascii_lowercase(), "duplicate parameter"));
         }
-        if changes.iter().any(|(other, _)| *other == name) {
-            return refuse(config_error(&name, "duplicate parameter"));
-        }
-        changes.push((name, value));
+        changes.push((parameter.name, call.text(at + 1)));
     }
     match settings.set(&changes)? {
         Ok(()) => Ok(Reply::OK),
-        Err((name, Unsettable::Immutable)) => refuse(config_error(&name, "can't set immutable config")),
-        Err((name, Unsettable::Value(why))) => refuse(config_error(&name, &why)),
+        Err((name, Unsettable::Immutable)) => refuse(config_error(name, "can't set immutable config")),
+        Err((name, Unsettable::Value(why))) => refuse(config_error(name, &why)),
     }
 }
 

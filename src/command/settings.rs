@@ -6,18 +6,22 @@
 
 use std::{
     cell::{Cell as Slot, RefCell},
+    collections::BTreeMap,
     fmt::Write as _,
     time::Duration,
 };
 
-use super::{EventClasses, glob, parse_int};
+use super::{
+    EventClasses, glob,
+    parameters::{self, Kind, PARAMETERS, Parameter},
+};
 use crate::{
     config::Config,
     store::{Cell, Column, Condition, Expiry, Result, Store, Table, TableSpec, Value, ValueRef},
 };
 
 /// Rows of the table of settings.
-const ROWS: u64 = 64;
+const ROWS: u64 = 128;
 /// Bytes of a setting's value.
 const VALUE_BYTES: u16 = 1024;
 /// The row that identifies a run of the server.
@@ -29,6 +33,8 @@ const MASTER: usize = 1;
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Current {
+    /// What was changed, as it is shown.
+    changed: BTreeMap<&'static str, String>,
     requirepass: Option<String>,
     idle_timeout: Option<Duration>,
     max_clients: usize,
@@ -39,6 +45,7 @@ struct Current {
 impl Current {
     fn started_with(config: &Config) -> Self {
         Self {
+            changed: BTreeMap::new(),
             requirepass: config.requirepass.clone(),
             idle_timeout: config.idle_timeout,
             max_clients: config.max_clients,
@@ -52,36 +59,66 @@ impl Current {
     /// # Errors
     ///
     /// Why it cannot be changed so.
-    fn apply(&mut self, name: &str, value: &str) -> Result<(), Unsettable> {
-        let number = |least: i64, most: i64| {
-            let number = parse_int(value.as_bytes())
-                .ok_or_else(|| Unsettable::Value("argument couldn't be parsed into an integer".to_owned()))?;
-            let why = || Unsettable::Value(format!("argument must be between {least} and {most} inclusive"));
-            if (least..=most).contains(&number) { Ok(number) } else { Err(why()) }
-        };
-        match name {
-            "requirepass" if value.len() > usize::from(VALUE_BYTES) => {
-                return Err(Unsettable::Value(format!("argument must be at most {VALUE_BYTES} bytes long")));
-            }
-            "requirepass" => self.requirepass = (!value.is_empty()).then(|| value.to_owned()),
-            "timeout" => {
-                let seconds = number(0, i64::from(i32::MAX))?;
-                self.idle_timeout = (seconds > 0).then(|| Duration::from_secs(seconds.unsigned_abs()));
-            }
-            "maxclients" => self.max_clients = number(1, i64::from(u32::MAX))? as usize,
-            "lock-wait" => self.lock_wait = Duration::from_millis(number(0, i64::from(i32::MAX))?.unsigned_abs()),
-            "notify-keyspace-events" => {
-                let unknown = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
-                self.event_classes = EventClasses::parse(value).ok_or(Unsettable::Value(unknown.to_owned()))?;
-            }
-            // Nothing is ever saved, which is what these values say.
-            "save" if value.is_empty() => {}
-            "appendonly" if value.eq_ignore_ascii_case("no") => {}
-            "save" | "appendonly" => return Err(Unsettable::Value("nothing is written to disk".to_owned())),
-            _ => return Err(Unsettable::Immutable),
+    fn apply(&mut self, name: &str, value: &str, config: &Config) -> Result<(), Unsettable> {
+        let parameter = parameters::find(name).ok_or(Unsettable::Immutable)?;
+        if value.len() > usize::from(VALUE_BYTES) {
+            return Err(Unsettable::Value(format!("argument must be at most {VALUE_BYTES} bytes long")));
         }
+        let value = parameter.kind.check(value).map_err(Unsettable::Value)?;
+        match parameter.kind {
+            Kind::Fixed | Kind::Port if value == self.shown(parameter, config) => return Ok(()),
+            Kind::Fixed => return Err(Unsettable::Immutable),
+            Kind::Port => {
+                return Err(Unsettable::Value("Unable to listen on this port; it is bound at the start".into()));
+            }
+            _ => self.put_into_effect(parameter.name, &value),
+        }
+        self.changed.insert(parameter.name, value);
         Ok(())
     }
+
+    /// Draws the consequences of a value that was found good.
+    fn put_into_effect(&mut self, name: &str, value: &str) {
+        let number = || value.parse::<u64>().unwrap_or_default();
+        match name {
+            "requirepass" => self.requirepass = (!value.is_empty()).then(|| value.to_owned()),
+            "timeout" => self.idle_timeout = (number() > 0).then(|| Duration::from_secs(number())),
+            "maxclients" => self.max_clients = number() as usize,
+            "lock-wait" => self.lock_wait = Duration::from_millis(number()),
+            "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+
+    /// The value of a setting.
+    fn shown(&self, parameter: &Parameter, config: &Config) -> String {
+        let changed = self.changed.get(parameter.name).cloned();
+        changed.or_else(|| started(parameter.name, config)).unwrap_or_else(|| parameter.default.to_owned())
+    }
+}
+
+/// What a setting was at the start, if that was chosen there.
+fn started(name: &str, config: &Config) -> Option<String> {
+    Some(match name {
+        "bind" => config.resp.map(|addr| addr.ip().to_string()).unwrap_or_default(),
+        "client-output-limit" => config.output_limit.to_string(),
+        "counters" => config.counters.to_string(),
+        "databases" => crate::store::limits::DATABASES.to_string(),
+        "drain-timeout" => config.drain_timeout.as_secs().to_string(),
+        "lock-wait" => config.lock_wait.as_millis().to_string(),
+        "loglevel" => config.log_level.clone(),
+        "max-keys" => config.max_keys.to_string(),
+        "maxclients" => config.max_clients.to_string(),
+        "maxmemory" => config.memory.to_string(),
+        "port" => config.resp.map_or(0, |addr| addr.port()).to_string(),
+        "proto-max-bulk-len" => config.max_value.to_string(),
+        "requirepass" => config.requirepass.clone().unwrap_or_default(),
+        "segment" => config.segment.clone().unwrap_or_default(),
+        "timeout" => config.idle_timeout.unwrap_or_default().as_secs().to_string(),
+        "unixsocket" => config.resp_unix.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        "workers" => config.workers.to_string(),
+        _ => return None,
+    })
 }
 
 /// Why a setting cannot be changed.
@@ -150,7 +187,8 @@ impl Settings {
             let (ValueRef::Bytes(value), ValueRef::Int(master)) = (row.get(VALUE), row.get(MASTER)) else { continue };
             if master == self.master && name != RUN_ID {
                 // Only values that were accepted are ever written.
-                let _ = current.apply(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+                let _ = current.apply(&name, &value, &self.config);
             }
         }
         self.put_in_force(current);
@@ -198,12 +236,12 @@ impl Settings {
     }
 
     /// Changes several settings, or none if one of them cannot be changed so; that one's name and the reason are returned.
-    pub(crate) fn set(&self, changes: &[(String, String)]) -> Result<Result<(), (String, Unsettable)>> {
+    pub(crate) fn set(&self, changes: &[(&'static str, String)]) -> Result<Result<(), (&'static str, Unsettable)>> {
         self.refresh()?;
         let mut wanted = self.current.borrow().clone();
         for (name, value) in changes {
-            if let Err(why) = wanted.apply(name, value) {
-                return Ok(Err((name.clone(), why)));
+            if let Err(why) = wanted.apply(name, value, &self.config) {
+                return Ok(Err((name, why)));
             }
         }
         let rows: Vec<(&[u8], Vec<Cell<'_>>)> = changes
@@ -221,44 +259,22 @@ impl Settings {
 
     /// Names and values of the settings whose name matches one of the patterns, by name.
     pub(crate) fn matching<'p>(&self, patterns: impl Iterator<Item = &'p [u8]> + Clone) -> Vec<(&'static str, String)> {
-        let mut shown = self.all();
-        shown.retain(|(name, _)| patterns.clone().any(|pattern| glob::matches_any_case(pattern, name.as_bytes())));
+        let current = self.current.borrow();
+        let is_asked = |name: &str, hidden: bool| {
+            !name.is_empty()
+                && patterns.clone().any(|pattern| {
+                    let is_name = pattern.eq_ignore_ascii_case(name.as_bytes());
+                    is_name || (!hidden && glob::matches_any_case(pattern, name.as_bytes()))
+                })
+        };
+        let mut shown: Vec<_> = PARAMETERS
+            .iter()
+            .flat_map(|parameter| [(parameter, parameter.name), (parameter, parameter.alias)])
+            .filter(|(parameter, name)| is_asked(name, parameter.hidden))
+            .map(|(parameter, name)| (name, current.shown(parameter, &self.config)))
+            .collect();
+        shown.sort_unstable_by_key(|(name, _)| *name);
         shown
-    }
-
-    /// Whether there is a setting of this name.
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        self.all().iter().any(|(known, _)| *known == name)
-    }
-
-    fn all(&self) -> Vec<(&'static str, String)> {
-        let (config, current) = (&self.config, self.current.borrow());
-        let path = config.resp_unix.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs().to_string();
-        vec![
-            ("appendonly", "no".to_owned()),
-            ("bind", config.resp.map(|addr| addr.ip().to_string()).unwrap_or_default()),
-            ("client-output-limit", config.output_limit.to_string()),
-            ("cluster-enabled", "no".to_owned()),
-            ("counters", config.counters.to_string()),
-            ("databases", crate::store::limits::DATABASES.to_string()),
-            ("drain-timeout", config.drain_timeout.as_secs().to_string()),
-            ("lock-wait", current.lock_wait.as_millis().to_string()),
-            ("loglevel", config.log_level.clone()),
-            ("max-keys", config.max_keys.to_string()),
-            ("maxclients", current.max_clients.to_string()),
-            ("maxmemory", config.memory.to_string()),
-            ("maxmemory-policy", "noeviction".to_owned()),
-            ("notify-keyspace-events", current.event_classes.text()),
-            ("port", config.resp.map_or(0, |addr| addr.port()).to_string()),
-            ("proto-max-bulk-len", config.max_value.to_string()),
-            ("requirepass", current.requirepass.clone().unwrap_or_default()),
-            ("save", String::new()),
-            ("segment", config.segment.clone().unwrap_or_default()),
-            ("timeout", seconds(current.idle_timeout)),
-            ("unixsocket", path),
-            ("workers", config.workers.to_string()),
-        ]
     }
 
     /// Forty hexadecimal digits that every worker of this master shows: the first that asks draws them.
