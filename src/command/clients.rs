@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::{Proto, Session};
+use super::{Session, Traffic, session::Standing};
 use crate::store::{Column, Condition, Expiry, Result, Row, Store, Table, TableSpec, ValueRef};
 
 /// Bytes of the segment for each row of the registry.
@@ -21,7 +21,7 @@ const LOCAL_ID_SHIFT: u32 = 40;
 /// The row that counts client numbers; the rows of clients have keys of eight bytes.
 const COUNTER_KEY: &[u8] = b"next";
 
-/// The columns, in the order of the schema.
+/// The columns, in the order of the schema: numbers, then texts.
 mod column {
     pub(super) const ID: usize = 0;
     pub(super) const WORKER: usize = 1;
@@ -29,19 +29,59 @@ mod column {
     pub(super) const ACTIVE: usize = 3;
     pub(super) const DB: usize = 4;
     pub(super) const PROTO: usize = 5;
-    pub(super) const NO_EVICT: usize = 6;
-    pub(super) const NO_TOUCH: usize = 7;
-    pub(super) const ADDR: usize = 8;
-    pub(super) const LADDR: usize = 9;
-    pub(super) const NAME: usize = 10;
-    pub(super) const LIB_NAME: usize = 11;
-    pub(super) const LIB_VERSION: usize = 12;
-    pub(super) const COMMAND: usize = 13;
+    pub(super) const CAN_REDIRECT: usize = 6;
+    pub(super) const COMMANDS: usize = 7;
+    pub(super) const INPUT: usize = 8;
+    pub(super) const OUTPUT: usize = 9;
+    pub(super) const WAITING: usize = 10;
+    pub(super) const PENDING: usize = 11;
+    pub(super) const CHANNELS: usize = 12;
+    pub(super) const PATTERNS: usize = 13;
+    pub(super) const SHARD_CHANNELS: usize = 14;
+    pub(super) const QUEUED: usize = 15;
+    pub(super) const WATCHED: usize = 16;
+    pub(super) const REDIRECT: usize = 17;
+    pub(super) const ADDR: usize = 18;
+    pub(super) const LADDR: usize = 19;
+    pub(super) const NAME: usize = 20;
+    pub(super) const LIB_NAME: usize = 21;
+    pub(super) const LIB_VERSION: usize = 22;
+    pub(super) const COMMAND: usize = 23;
+    pub(super) const FLAGS: usize = 24;
+    pub(super) const USER: usize = 25;
 }
 
 fn spec(rows: u64) -> TableSpec {
-    let ints = ["id", "worker", "created", "active", "db", "proto", "no-evict", "no-touch"];
-    let texts = [("addr", 110), ("laddr", 110), ("name", 128), ("lib-name", 48), ("lib-ver", 32), ("cmd", 32)];
+    let ints = [
+        "id",
+        "worker",
+        "created",
+        "active",
+        "db",
+        "proto",
+        "can-redirect",
+        "commands",
+        "input",
+        "output",
+        "waiting",
+        "pending",
+        "channels",
+        "patterns",
+        "shard-channels",
+        "queued",
+        "watched",
+        "redirect",
+    ];
+    let texts = [
+        ("addr", 110),
+        ("laddr", 110),
+        ("name", 128),
+        ("lib-name", 48),
+        ("lib-ver", 32),
+        ("cmd", 32),
+        ("flags", 16),
+        ("user", 64),
+    ];
     let ints = ints.iter().map(|name| Column::int(name));
     let texts = texts.iter().map(|&(name, size)| Column::string(name, size));
     TableSpec { rows, key_bytes: 8, columns: ints.chain(texts).collect() }
@@ -106,30 +146,21 @@ impl Clients {
 
     /// Writes down what is known about a client now.
     pub fn update(&self, session: &Session) {
-        let text = |text: &'_ str, index: usize| -> Vec<u8> { cut(text, self.text_size(index)).to_vec() };
+        let info = ClientInfo::of_session(session, self.worker);
         let texts = [
-            (column::ADDR, text(&session.addr, column::ADDR)),
-            (column::LADDR, text(&session.laddr, column::LADDR)),
-            (column::NAME, text(&session.name, column::NAME)),
-            (column::LIB_NAME, text(&session.lib_name, column::LIB_NAME)),
-            (column::LIB_VERSION, text(&session.lib_version, column::LIB_VERSION)),
-            (column::COMMAND, text(session.last_command, column::COMMAND)),
+            (column::ADDR, &info.addr),
+            (column::LADDR, &info.laddr),
+            (column::NAME, &info.name),
+            (column::LIB_NAME, &info.lib_name),
+            (column::LIB_VERSION, &info.lib_version),
+            (column::COMMAND, &info.command),
+            (column::FLAGS, &info.flags),
+            (column::USER, &info.user),
         ];
-        let ints = [
-            (column::ID, session.id as i64),
-            (column::WORKER, self.worker as i64),
-            (column::CREATED, session.created_ms as i64),
-            (column::ACTIVE, session.active_ms as i64),
-            (column::DB, i64::from(session.db)),
-            (column::PROTO, session.proto.number()),
-            (column::NO_EVICT, i64::from(session.no_evict)),
-            (column::NO_TOUCH, i64::from(session.no_touch)),
-        ];
-        let cells: Vec<_> = ints
-            .iter()
-            .map(|&(index, n)| (index, ValueRef::Int(n)))
-            .chain(texts.iter().map(|(index, text)| (*index, ValueRef::Bytes(text))))
-            .collect();
+        let numbers = info.numbers();
+        let ints = numbers.iter().enumerate().map(|(index, &n)| (index, ValueRef::Int(n)));
+        let texts = texts.iter().map(|&(index, text)| (index, ValueRef::Bytes(cut(text, self.text_size(index)))));
+        let cells: Vec<_> = ints.chain(texts).collect();
         // Not listed is all that comes of a failure here.
         let _ = self.table.write(&session.id.to_be_bytes(), &cells, Expiry::Keep, Condition::Always);
     }
@@ -206,7 +237,7 @@ fn text(row: &Row, index: usize) -> String {
 }
 
 /// What the registry knows about a client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientInfo {
     /// Its number.
     pub id: u64,
@@ -214,35 +245,82 @@ pub struct ClientInfo {
     pub worker: usize,
     created_ms: u64,
     active_ms: u64,
-    db: u8,
+    pub(super) db: u8,
     proto: i64,
-    no_evict: bool,
-    no_touch: bool,
-    addr: String,
-    laddr: String,
-    name: String,
-    lib_name: String,
-    lib_version: String,
+    can_redirect: bool,
+    commands: u64,
+    traffic: Traffic,
+    standing: Standing,
+    pub(super) addr: String,
+    pub(super) laddr: String,
+    pub(super) name: String,
+    pub(super) lib_name: String,
+    pub(super) lib_version: String,
     command: String,
+    /// Letters for what it is doing.
+    pub(super) flags: String,
+    pub(super) user: String,
 }
 
 impl ClientInfo {
+    /// The values of the columns of numbers, in their order.
+    fn numbers(&self) -> [i64; column::ADDR] {
+        [
+            self.id as i64,
+            self.worker as i64,
+            self.created_ms as i64,
+            self.active_ms as i64,
+            i64::from(self.db),
+            self.proto,
+            i64::from(self.can_redirect),
+            self.commands as i64,
+            self.traffic.input as i64,
+            self.traffic.output as i64,
+            self.traffic.waiting as i64,
+            self.traffic.pending as i64,
+            self.standing.channels as i64,
+            self.standing.patterns as i64,
+            self.standing.shard_channels as i64,
+            self.standing.queued,
+            self.standing.watched as i64,
+            self.standing.redirect,
+        ]
+    }
+
     fn of_row(row: &Row) -> Self {
+        let number = |index| int(row, index);
+        let size = |index| int(row, index).unsigned_abs();
         Self {
-            id: int(row, column::ID) as u64,
-            worker: int(row, column::WORKER) as usize,
-            created_ms: int(row, column::CREATED) as u64,
-            active_ms: int(row, column::ACTIVE) as u64,
-            db: int(row, column::DB) as u8,
-            proto: int(row, column::PROTO),
-            no_evict: int(row, column::NO_EVICT) != 0,
-            no_touch: int(row, column::NO_TOUCH) != 0,
+            id: size(column::ID),
+            worker: size(column::WORKER) as usize,
+            created_ms: size(column::CREATED),
+            active_ms: size(column::ACTIVE),
+            db: size(column::DB) as u8,
+            proto: number(column::PROTO),
+            can_redirect: number(column::CAN_REDIRECT) != 0,
+            commands: size(column::COMMANDS),
+            traffic: Traffic {
+                input: size(column::INPUT),
+                output: size(column::OUTPUT),
+                waiting: size(column::WAITING),
+                pending: size(column::PENDING),
+            },
+            standing: Standing {
+                channels: size(column::CHANNELS) as usize,
+                patterns: size(column::PATTERNS) as usize,
+                shard_channels: size(column::SHARD_CHANNELS) as usize,
+                queued: number(column::QUEUED),
+                watched: size(column::WATCHED) as usize,
+                redirect: number(column::REDIRECT),
+            },
             addr: text(row, column::ADDR),
             laddr: text(row, column::LADDR),
             name: text(row, column::NAME),
             lib_name: text(row, column::LIB_NAME),
             lib_version: text(row, column::LIB_VERSION),
             command: text(row, column::COMMAND),
+            flags: text(row, column::FLAGS),
+            user: text(row, column::USER),
         }
     }
 
@@ -255,43 +333,83 @@ impl ClientInfo {
             created_ms: session.created_ms,
             active_ms: session.active_ms,
             db: session.db,
-            proto: if session.proto == Proto::Resp3 { 3 } else { 2 },
-            no_evict: session.no_evict,
-            no_touch: session.no_touch,
+            proto: session.proto.number(),
+            can_redirect: session.can_redirect,
+            commands: session.commands,
+            traffic: session.traffic,
+            standing: session.standing(),
             addr: session.addr.clone(),
             laddr: session.laddr.clone(),
             name: session.name.clone(),
             lib_name: session.lib_name.clone(),
             lib_version: session.lib_version.clone(),
             command: session.last_command.to_owned(),
+            flags: session.flags(),
+            user: session.user_name().to_owned(),
         }
+    }
+
+    /// Seconds since it connected.
+    pub(super) fn age_secs(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.created_ms) / 1000
+    }
+
+    /// Seconds since its last command.
+    pub(super) fn idle_secs(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.active_ms) / 1000
+    }
+
+    /// Its address without the port, nor the brackets around one of six parts.
+    pub(super) fn ip(&self) -> &str {
+        let ip = self.addr.rsplit_once(':').map_or(self.addr.as_str(), |(ip, _)| ip);
+        ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip)
+    }
+
+    /// Letters for its capabilities.
+    pub(super) fn capa(&self) -> &'static str {
+        if self.can_redirect { "r" } else { "" }
+    }
+
+    /// `pubsub` or `normal`.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.flags.contains('P') { "pubsub" } else { "normal" }
     }
 
     /// The line of CLIENT LIST. Fields that this program has no use for stand at the values that tools expect of an idle client.
     #[must_use]
     pub fn line(&self, now_ms: u64) -> String {
-        let seconds_since = |then: u64| now_ms.saturating_sub(then) / 1000;
-        let flags = match (self.no_evict, self.no_touch) {
-            (false, false) => "N",
-            (true, false) => "e",
-            (false, true) => "T",
-            (true, true) => "eT",
-        };
+        let (traffic, standing) = (&self.traffic, &self.standing);
         format!(
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-             qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={} worker={}\n",
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} capa={} db={} sub={} psub={} ssub={} multi={} \
+             watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r \
+             cmd={} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={} worker={}\n",
             self.id,
             self.addr,
             self.laddr,
             self.name,
-            seconds_since(self.created_ms),
-            seconds_since(self.active_ms),
+            self.age_secs(now_ms),
+            self.idle_secs(now_ms),
+            self.flags,
+            self.capa(),
             self.db,
+            standing.channels,
+            standing.patterns,
+            standing.shard_channels,
+            standing.queued,
+            standing.watched,
+            traffic.waiting,
+            traffic.pending,
+            traffic.pending,
+            traffic.waiting + traffic.pending,
             self.command,
+            self.user,
+            standing.redirect,
             self.proto,
             self.lib_name,
             self.lib_version,
+            traffic.input,
+            traffic.output,
+            self.commands,
             self.worker,
         )
     }

@@ -3,10 +3,9 @@
 use super::{
     Proto, Reply, Session,
     call::Call,
-    clients::ClientInfo,
-    introspect::help,
+    client::client_name,
     parse_int, pubsub,
-    refusal::{Answer, Refusal, SYNTAX, refuse},
+    refusal::{Answer, SYNTAX, refuse},
     server::{REDIS_VERSION, SERVER_NAME},
     table::{Command, OPEN, PLAIN, PLAIN_FAST},
 };
@@ -24,39 +23,10 @@ pub(crate) const COMMANDS: &[Command] = &[
     command("select", 2, select).flags(PLAIN_FAST).docs("1.0.0", "index", "Chooses the database."),
     command("quit", -1, quit).flags(OPEN).docs("1.0.0", "", "Closes the connection."),
     command("reset", 1, reset).flags(OPEN).docs("6.2.0", "", "Brings the connection to its first state."),
-    command("client", -2, client_help).docs("2.4.0", "", "Commands about clients.").subcommands(CLIENT),
-];
-
-const CLIENT: &[Command] = &[
-    sub("client|getname", 2, client_getname).docs("2.6.9", "", "Returns the name of the connection."),
-    sub("client|help", 2, client_help).docs("5.0.0", "", "Lists the subcommands."),
-    sub("client|id", 2, client_id).docs("5.0.0", "", "Returns the number of the connection."),
-    sub("client|info", 2, client_info).docs("6.2.0", "", "Describes the connection."),
-    sub("client|list", -2, client_list).docs(
-        "2.4.0",
-        "[TYPE normal | master | replica | pubsub] [ID client-id...]",
-        "Describes the connections of all workers.",
-    ),
-    sub("client|no-evict", 3, client_no_evict).docs(
-        "7.0.0",
-        "ON | OFF",
-        "Keeps the connection from being closed for memory.",
-    ),
-    sub("client|no-touch", 3, client_no_touch).docs("7.2.0", "ON | OFF", "Keeps reads from counting as use of a key."),
-    sub("client|setinfo", 4, client_setinfo).docs(
-        "7.2.0",
-        "LIB-NAME libname | LIB-VER libver",
-        "Says which library the client uses.",
-    ),
-    sub("client|setname", 3, client_setname).docs("2.6.9", "connection-name", "Names the connection."),
 ];
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
     Command::new(name, arity, handler).group("connection").flags(PLAIN)
-}
-
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler).group("connection").flags(PLAIN)
 }
 
 fn ping(call: &mut Call<'_, '_>) -> Answer {
@@ -196,120 +166,6 @@ fn same_secret(given: &[u8], expected: &[u8]) -> bool {
         difference |= usize::from(std::hint::black_box(byte ^ other));
     }
     std::hint::black_box(difference) == 0
-}
-
-fn client_help(call: &mut Call<'_, '_>) -> Answer {
-    Ok(help(call, "CLIENT", CLIENT))
-}
-
-fn client_id(call: &mut Call<'_, '_>) -> Answer {
-    Ok(Reply::Int(call.session.id as i64))
-}
-
-fn client_info(call: &mut Call<'_, '_>) -> Answer {
-    Ok(Reply::Verbatim(own_info(call).line(call.env.now_ms)))
-}
-
-fn own_info(call: &Call<'_, '_>) -> ClientInfo {
-    ClientInfo::of_session(call.session, call.env.state.clients.worker())
-}
-
-/// The connections of all workers. The client's own is described as it is now, the others as they were last written down.
-fn client_list(call: &mut Call<'_, '_>) -> Answer {
-    let wanted = listed(call)?;
-    let mut clients = call.env.state.clients.list()?;
-    let own = own_info(call);
-    match clients.binary_search_by_key(&own.id, |client| client.id) {
-        Ok(at) => clients[at] = own,
-        Err(at) => clients.insert(at, own),
-    }
-    let shown = clients.iter().filter(|client| match &wanted {
-        Listed::All => true,
-        Listed::None => false,
-        Listed::Ids(ids) => ids.contains(&client.id),
-    });
-    Ok(Reply::Verbatim(shown.map(|client| client.line(call.env.now_ms)).collect()))
-}
-
-/// Which clients CLIENT LIST shows.
-enum Listed {
-    All,
-    None,
-    Ids(Vec<u64>),
-}
-
-fn listed(call: &Call<'_, '_>) -> Answer<Listed> {
-    match call.args.len() {
-        2 => Ok(Listed::All),
-        4 if call.args.is(2, "TYPE") => match call.arg(3).to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(Listed::All),
-            b"master" | b"replica" | b"slave" | b"pubsub" => Ok(Listed::None),
-            _ => refuse(format!("ERR Unknown client type '{}'", call.text(3))),
-        },
-        4.. if call.args.is(2, "ID") => {
-            let id = |arg| parse_int(arg).and_then(|id| u64::try_from(id).ok());
-            let ids: Option<Vec<u64>> = call.args.from(3).map(id).collect();
-            Ok(Listed::Ids(ids.ok_or(Refusal::from("ERR Invalid client ID"))?))
-        }
-        _ => refuse(SYNTAX),
-    }
-}
-
-/// A name that a client gives itself: visible characters, no space.
-fn client_name(name: &[u8]) -> Answer<String> {
-    visible(name).ok_or(Refusal::from("ERR Client names cannot contain spaces, newlines or special characters."))
-}
-
-fn visible(text: &[u8]) -> Option<String> {
-    let all_visible = text.iter().all(u8::is_ascii_graphic);
-    all_visible.then(|| String::from_utf8_lossy(text).into_owned())
-}
-
-fn client_setname(call: &mut Call<'_, '_>) -> Answer {
-    call.session.name = client_name(call.arg(2))?;
-    call.session.dirty = true;
-    Ok(Reply::OK)
-}
-
-fn client_getname(call: &mut Call<'_, '_>) -> Answer {
-    Ok(if call.session.name.is_empty() { Reply::Null } else { Reply::from(call.session.name.as_str()) })
-}
-
-fn client_setinfo(call: &mut Call<'_, '_>) -> Answer {
-    let option = call.text(2).to_ascii_lowercase();
-    if option != "lib-name" && option != "lib-ver" {
-        return refuse(format!("ERR Unrecognized option '{}'", call.text(2)));
-    }
-    let Some(value) = visible(call.arg(3)) else {
-        return refuse(format!("ERR {option} cannot contain spaces, newlines or special characters."));
-    };
-    if option == "lib-name" {
-        call.session.lib_name = value;
-    } else {
-        call.session.lib_version = value;
-    }
-    call.session.dirty = true;
-    Ok(Reply::OK)
-}
-
-fn client_no_evict(call: &mut Call<'_, '_>) -> Answer {
-    call.session.no_evict = on_or_off(call)?;
-    call.session.dirty = true;
-    Ok(Reply::OK)
-}
-
-fn client_no_touch(call: &mut Call<'_, '_>) -> Answer {
-    call.session.no_touch = on_or_off(call)?;
-    call.session.dirty = true;
-    Ok(Reply::OK)
-}
-
-fn on_or_off(call: &Call<'_, '_>) -> Answer<bool> {
-    match (call.args.is(2, "ON"), call.args.is(2, "OFF")) {
-        (true, _) => Ok(true),
-        (_, true) => Ok(false),
-        _ => refuse(SYNTAX),
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub enum Outcome {
     /// A stopped process holds what it needs. Execute it again later, with the same session and
     /// before any other request of this client; to give up instead, answer with [`busy`].
     Wait,
+    /// CLIENT PAUSE holds it back: execute it again, as with [`Outcome::Wait`], once the pause is over.
+    Paused,
 }
 
 /// Bytes of a request that an error message quotes.
@@ -39,14 +41,15 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
     }
     match ran {
         Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
+        Err(Refusal::Paused) => Outcome::Paused,
         Ok(reply) => {
             finish(session, env);
-            Outcome::Done(reply)
+            Outcome::Done(session.answered(reply))
         }
         Err(refusal) => {
             env.store.statistics().add(Stat::Errors, 1);
             finish(session, env);
-            Outcome::Done(Reply::Error(refusal.text()))
+            Outcome::Done(session.answered(Reply::Error(refusal.text())))
         }
     }
 }
@@ -58,13 +61,13 @@ pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
     statistics.add(Stat::Busy, 1);
     statistics.add(Stat::Errors, 1);
     finish(session, env);
-    if progress.done == 0 {
-        return Reply::error(format!("BUSY {}", Error::Busy));
-    }
-    Reply::error(format!(
-        "BUSY a stopped process holds what this request needs; its first {} keys were done, try again",
-        progress.done
-    ))
+    let text = match progress.done {
+        0 => format!("BUSY {}", Error::Busy),
+        keys => {
+            format!("BUSY a stopped process holds what this request needs; its first {keys} keys were done, try again")
+        }
+    };
+    session.answered(Reply::error(text))
 }
 
 /// Counts the command and tells the other workers what changed about the client.
@@ -89,6 +92,9 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             command.full_name
         ));
+    }
+    if env.state.settings.pause().holds(command, session, env.now_ms) {
+        return Err(Refusal::Paused);
     }
     session.last_command = command.full_name;
     (command.handler)(&mut Call { args: *args, session, env })

@@ -83,8 +83,12 @@ fn clients(text: &mut String, env: &Env<'_>) -> Result<()> {
     let statistics = env.store.statistics();
     line(text, "connected_clients", statistics.sum(Stat::Clients));
     line(text, "maxclients", env.state.settings.max_clients());
-    line(text, "blocked_clients", 0);
+    line(text, "blocked_clients", statistics.sum(Stat::Held));
     line(text, "tracking_clients", 0);
+    let pause = env.state.settings.pause();
+    line(text, "paused_reason", if pause.lasts(env.now_ms) { "client_pause" } else { "none" });
+    line(text, "paused_actions", pause.name(env.now_ms));
+    line(text, "paused_timeout_milliseconds", pause.left_ms(env.now_ms));
     Ok(())
 }
 

@@ -105,7 +105,7 @@ const NOTHING_ON_DISK: &str = "nothing is written to disk";
 const NO_DEFRAGMENTATION: &str = "there is nothing to defragment";
 
 /// Every parameter, by name.
-pub(crate) const PARAMETERS: &[Parameter] = &[
+pub(crate) static PARAMETERS: &[Parameter] = &[
     number("acllog-max-len", "128", 0, MAX_INT),
     number("active-expire-effort", "1", 1, 10),
     new("activedefrag", "no", Kind::Off(NO_DEFRAGMENTATION)),

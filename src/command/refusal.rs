@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Store(Error),
     /// The request is wrong: the text of the error reply.
     Text(Cow<'static, str>),
+    /// CLIENT PAUSE holds it back; it will be repeated.
+    Paused,
 }
 
 impl From<Error> for Refusal {
@@ -46,11 +48,12 @@ pub(crate) const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 pub(crate) const VALUE_TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 impl Refusal {
-    /// The error reply; the request that met [`Error::Busy`] is repeated and gets none here.
+    /// The error reply; a request that met [`Error::Busy`] or a pause is repeated and gets none here.
     pub(crate) fn text(self) -> Cow<'static, str> {
         match self {
             Self::Text(text) => text,
             Self::Store(error) => store_text(&error),
+            Self::Paused => "ERR the server is paused".into(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is known about one client between its requests.
 
-use super::{Proto, Subscriptions};
+use super::{Proto, Reply, Subscriptions, table::Command};
 
 /// How far a command over several keys came before it had to wait.
 ///
@@ -14,6 +14,45 @@ pub(crate) struct Progress {
     pub(crate) done: usize,
     /// What they added up to.
     pub(crate) sum: i64,
+}
+
+/// Whether a client wants to be answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Replies {
+    #[default]
+    Wanted,
+    /// Not to any command.
+    Unwanted,
+    /// The command at hand asked for no reply to the next one.
+    SkipNext,
+    /// Not to the command at hand.
+    Skip,
+}
+
+/// Bytes that went to and fro, as the server notes them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes received.
+    pub input: u64,
+    /// Bytes sent.
+    pub output: u64,
+    /// Bytes of requests that are not executed yet.
+    pub waiting: u64,
+    /// Bytes of replies that the client has not taken yet.
+    pub pending: u64,
+}
+
+/// What a client has subscribed to, queued and watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) channels: usize,
+    pub(crate) patterns: usize,
+    pub(crate) shard_channels: usize,
+    /// Commands in its transaction; -1: it has none.
+    pub(crate) queued: i64,
+    pub(crate) watched: usize,
+    /// The client that is told in its stead when keys change; -1: none.
+    pub(crate) redirect: i64,
 }
 
 /// One client.
@@ -41,6 +80,16 @@ pub struct Session {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
     pub no_touch: bool,
+    /// It follows redirections, `CLIENT CAPA`.
+    pub(crate) can_redirect: bool,
+    /// `CLIENT IMPORT-SOURCE`.
+    pub(crate) import_source: bool,
+    /// `CLIENT REPLY`.
+    pub(crate) replies: Replies,
+    /// It is held back by CLIENT PAUSE.
+    pub is_paused: bool,
+    /// What went to and fro.
+    pub traffic: Traffic,
     /// When it connected, in milliseconds of the Unix clock; stamped when it is registered, or by its first command.
     pub created_ms: u64,
     /// When it last sent a command.
@@ -76,6 +125,11 @@ impl Session {
             authenticated: !needs_auth,
             no_evict: false,
             no_touch: false,
+            can_redirect: false,
+            import_source: false,
+            replies: Replies::default(),
+            is_paused: false,
+            traffic: Traffic::default(),
             created_ms: 0,
             active_ms: 0,
             last_command: "NULL",
@@ -96,6 +150,48 @@ impl Session {
         self.active_ms = now_ms;
     }
 
+    /// Ends a command: the reply that the client gets, if it wants one.
+    pub(crate) fn answered(&mut self, reply: Reply) -> Reply {
+        let (reply, next) = match self.replies {
+            Replies::Wanted => (reply, Replies::Wanted),
+            Replies::Unwanted => (Reply::Nothing, Replies::Unwanted),
+            Replies::SkipNext => (reply, Replies::Skip),
+            Replies::Skip => (Reply::Nothing, Replies::Wanted),
+        };
+        self.replies = next;
+        reply
+    }
+
+    /// What it has subscribed to, queued and watched.
+    pub(crate) fn standing(&self) -> Standing {
+        let [channels, patterns, shard_channels] = self.subscriptions.counts();
+        Standing { channels, patterns, shard_channels, queued: -1, watched: 0, redirect: -1 }
+    }
+
+    /// Letters for what it is doing, `N` if there is nothing to say.
+    pub(crate) fn flags(&self) -> String {
+        let listens = !self.subscriptions.is_empty();
+        let letters = [
+            ('P', listens),
+            ('b', self.is_paused),
+            ('e', self.no_evict),
+            ('T', self.no_touch),
+            ('I', self.import_source),
+        ];
+        let flags: String = letters.iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
+        if flags.is_empty() { "N".to_owned() } else { flags }
+    }
+
+    /// Whether this command would carry out writes that it has queued.
+    pub(crate) fn would_write(&self, _: &Command) -> bool {
+        false
+    }
+
+    /// The user that it is logged in as.
+    pub(crate) fn user_name(&self) -> &str {
+        "default"
+    }
+
     /// Back to the state of a new connection; only what the library said about itself stays.
     pub(crate) fn reset(&mut self, needs_auth: bool) {
         self.proto = Proto::Resp2;
@@ -105,6 +201,8 @@ impl Session {
         self.needs_auth = needs_auth;
         self.no_evict = false;
         self.no_touch = false;
+        self.import_source = false;
+        self.replies = Replies::default();
         self.dirty = true;
     }
 }

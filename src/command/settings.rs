@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    EventClasses, glob,
+    EventClasses, Pause, glob,
     parameters::{self, Kind, PARAMETERS, Parameter},
 };
 use crate::{
@@ -26,6 +26,8 @@ const ROWS: u64 = 128;
 const VALUE_BYTES: u16 = 1024;
 /// The row that identifies a run of the server.
 const RUN_ID: &[u8] = b"run-id";
+/// The row of CLIENT PAUSE.
+const PAUSE: &[u8] = b"pause";
 
 const VALUE: usize = 0;
 const MASTER: usize = 1;
@@ -138,6 +140,7 @@ pub struct Settings {
     current: RefCell<Current>,
     /// The shared version of the settings when they were last looked at.
     version: Slot<u64>,
+    pause: Slot<Pause>,
     master: i64,
 }
 
@@ -154,6 +157,7 @@ impl Settings {
             config: config.clone(),
             current: RefCell::new(Current::started_with(config)),
             version: Slot::new(0),
+            pause: Slot::default(),
             master: i64::from(std::os::unix::process::parent_id()),
         };
         settings.refresh()?;
@@ -182,17 +186,21 @@ impl Settings {
     pub fn refresh(&self) -> Result<()> {
         let version = self.store.interest().settings_version();
         let page = self.table.scan(0, ROWS as usize)?;
-        let mut current = Current::started_with(&self.config);
+        let (mut current, mut pause) = (Current::started_with(&self.config), Pause::default());
         for (name, row) in &page.rows {
             let (ValueRef::Bytes(value), ValueRef::Int(master)) = (row.get(VALUE), row.get(MASTER)) else { continue };
-            if master == self.master && name != RUN_ID {
+            let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+            match name.as_bytes() {
+                _ if master != self.master => {}
+                RUN_ID => {}
+                PAUSE => pause = Pause::of_text(&value),
                 // Only values that were accepted are ever written.
-                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-                let _ = current.apply(&name, &value, &self.config);
+                _ => drop(current.apply(&name, &value, &self.config)),
             }
         }
         self.put_in_force(current);
         self.version.set(version);
+        self.pause.set(pause);
         Ok(())
     }
 
@@ -233,6 +241,24 @@ impl Settings {
     #[must_use]
     pub fn lock_wait(&self) -> Duration {
         self.current.borrow().lock_wait
+    }
+
+    /// The last pause of all clients, which may be over.
+    #[must_use]
+    pub fn pause(&self) -> Pause {
+        self.pause.get()
+    }
+
+    /// Changes the pause for all workers.
+    pub(crate) fn change_pause(&self, change: impl FnOnce(Pause) -> Pause) -> Result<()> {
+        self.refresh()?;
+        let pause = change(self.pause.get());
+        let text = pause.text();
+        let cells = [(VALUE, ValueRef::Bytes(text.as_bytes())), (MASTER, ValueRef::Int(self.master))];
+        self.table.write(PAUSE, &cells, Expiry::Keep, Condition::Always)?;
+        self.pause.set(pause);
+        self.store.interest().note_settings();
+        Ok(())
     }
 
     /// Changes several settings, or none if one of them cannot be changed so; that one's name and the reason are returned.

@@ -1,8 +1,8 @@
 //! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
 
 use super::{
-    Reply, bitfield, bits, call::Call, compare, connection, counters, dump, functions, introspect, keys, lcs, msetex,
-    object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
+    Reply, bitfield, bits, call::Call, client, compare, connection, counters, dump, functions, introspect, keys, lcs,
+    msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
 };
 
 /// What carries a command out.
@@ -148,6 +148,7 @@ const GROUPS: &[&[Command]] = &[
     tables::COMMANDS,
     counters::COMMANDS,
     connection::COMMANDS,
+    client::COMMANDS,
     server::COMMANDS,
     introspect::COMMANDS,
     pubsub::COMMANDS,

@@ -9,7 +9,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-use super::roster::Roster;
+use super::{hold::Holding, roster::Roster};
 use crate::{
     command::{Env, WorkerState},
     config::Config,
@@ -41,6 +41,8 @@ pub(super) struct Hub {
     pub(super) replies: RefCell<Vec<u8>>,
     /// The value of `x-store-worker`.
     pub(super) tag: HeaderValue,
+    /// Who waits for the end of a pause.
+    pub(super) holding: Holding,
     /// Held by those who are being turned away.
     farewells: Rc<()>,
     draining: Cell<bool>,
@@ -62,6 +64,7 @@ impl Hub {
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             replies: RefCell::default(),
             tag: HeaderValue::from_str(&tag).expect("digits and a slash"),
+            holding: Holding::default(),
             farewells: Rc::default(),
             draining: Cell::new(false),
             started: Instant::now(),
@@ -89,6 +92,11 @@ impl Hub {
             workers: self.workers,
             state: &self.state,
         }
+    }
+
+    /// Whether a pause of all clients lasts.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state.settings.pause().lasts(now_ms())
     }
 
     /// Shows the other workers that this one turns, and sets the coarse clock.

@@ -53,9 +53,16 @@ pub(super) fn deliver(hub: &Hub) {
                     clients.for_each(|client| post.send(client));
                 });
             }
+            Some(Message::Kill { clients }) => kill(hub, clients),
             None => tracing::error!("a message of another worker cannot be read"),
         }
     }
+}
+
+/// Closes the connections of the clients whose numbers these bytes are.
+fn kill(hub: &Hub, clients: &[u8]) {
+    let ids = clients.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id));
+    ids.filter_map(|id| hub.roster.mailbox(id)).for_each(|mailbox| mailbox.end());
 }
 
 /// Messages are lost: whoever could have missed one gets to know it by the end of its connection.

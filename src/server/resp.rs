@@ -10,7 +10,8 @@
 //! the same, up to `output_limit` bytes of replies; there the connection is closed.
 //!
 //! **Waiting.** A request that meets a stopped process's lock steps aside: what came before it is answered, and it is
-//! executed again every few milliseconds, before anything behind it, until `--lock-wait` is over.
+//! executed again every few milliseconds, before anything behind it, until `--lock-wait` is over. One that CLIENT PAUSE holds
+//! back waits for the end of the pause in the same place, without a limit.
 
 use std::{
     cell::RefCell,
@@ -30,6 +31,7 @@ use tokio::{
 };
 
 use super::{
+    hold,
     hub::{Hub, Patience, READ_BYTES},
     mailbox::Form,
     post,
@@ -70,17 +72,20 @@ enum Stop {
     Starved,
     /// Its first request waits for a stopped process.
     Parked,
+    /// Its first request waits for the end of a CLIENT PAUSE.
+    Held,
     /// Too many replies are waiting to be taken.
     Full,
     /// Nothing more is to be executed.
     Closing,
 }
 
-/// A request that waits for a stopped process.
+/// A request that waits for a stopped process, or is held back.
 struct Parked {
     /// Bytes that the request occupies.
     len: usize,
-    patience: Patience,
+    /// None: it is held back, and has not begun to wait for a stopped process.
+    patience: Option<Patience>,
 }
 
 struct Connection<S> {
@@ -141,6 +146,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 },
                 Stop::Closing => return self.finish().await,
                 Stop::Parked => self.retry().await?,
+                Stop::Held => match self.hold().await? {
+                    Some(stop) => stop,
+                    None => return Ok(()),
+                },
                 Stop::Full => self.resume().await?,
             };
             if self.is_over_output_limit() {
@@ -220,9 +229,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn note_read(&mut self, bytes: usize) {
+        self.count_input(bytes);
+        self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
+    }
+
+    fn count_input(&mut self, bytes: usize) {
         self.turn_bytes += bytes;
         self.hub.statistics().add(Stat::BytesIn, bytes as u64);
-        self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
+        self.session.borrow_mut().traffic.input += bytes as u64;
     }
 
     /// Keeps what a batch left over.
@@ -256,6 +270,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !replies.is_empty() {
             self.send(&mut replies, cx)?;
         }
+        let mut session = self.session.borrow_mut();
+        session.traffic.waiting = (batch.len() - handled.0) as u64;
+        session.traffic.pending = self.pending_bytes() as u64;
+        drop(session);
         Ok(handled)
     }
 
@@ -266,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while at < batch.len() {
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
-                Some(parked) => (parked.len, Some(parked.patience)),
+                Some(parked) => (parked.len, parked.patience),
                 None => match self.parser.next(request, &mut self.args) {
                     Ok(Some(len)) => (len, None),
                     Ok(None) => return (at, Stop::Starved),
@@ -279,6 +297,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match execute(&Args::new(request, &self.args), &mut session, env) {
                 Outcome::Done(reply) => encode(&reply, session.proto, replies),
+                Outcome::Paused => {
+                    self.parked = Some(Parked { len, patience: None });
+                    return (at, Stop::Held);
+                }
                 Outcome::Wait => {
                     let limit = env.state.settings.lock_wait();
                     match patience {
@@ -322,17 +344,52 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.hub.count(Stat::Parked);
             Patience::new()
         });
-        self.parked = Some(Parked { len, patience });
+        self.parked = Some(Parked { len, patience: Some(patience) });
     }
 
     /// Lets others have their turn, then executes the parked request and what follows it.
     async fn retry(&mut self) -> io::Result<Stop> {
         // It is not the client who is slow.
         self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
-        if let Some(parked) = &mut self.parked {
-            parked.patience.pause().await;
+        if let Some(Parked { patience: Some(patience), .. }) = &mut self.parked {
+            patience.pause().await;
         }
         poll_fn(|cx| self.handle_input(cx)).await
+    }
+
+    /// Waits for the end of the pause, then executes the request that is held back and what follows it. `None`: the client has
+    /// hung up, and its request is not executed.
+    async fn hold(&mut self) -> io::Result<Option<Stop>> {
+        self.set_phase(Phase::Held);
+        let held = hold::Held::new(&self.hub, &self.session);
+        let mut over = pin!(hold::over(Rc::clone(&self.hub)));
+        let is_over = poll_fn(|cx| match over.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(io::Result::Ok(true)),
+            Poll::Pending => self.poll_ahead(cx).map_ok(|()| false),
+        })
+        .await?;
+        drop(held);
+        if !is_over {
+            return Ok(None);
+        }
+        self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
+        poll_fn(|cx| self.handle_input(cx)).await.map(Some)
+    }
+
+    /// Writes what is left and reads a little ahead, to see whether the client is still there; ready when it has hung up.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx)?;
+        while self.input.len() < MOVED_BYTES {
+            let mut bytes = [0; 4096];
+            let mut buf = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.count_input(buf.filled().len());
+            self.input.extend_from_slice(buf.filled());
+        }
+        Poll::Pending
     }
 
     /// Executes what is left of a batch once there is room for its replies.
@@ -416,6 +473,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.taken += len;
                     self.turn_bytes += len / REPLY_SHARE;
                     self.hub.statistics().add(Stat::BytesOut, len as u64);
+                    self.session.borrow_mut().traffic.output += len as u64;
                     self.place.pulse.mark(self.place.pulse.phase(), self.hub.uptime_ms());
                 }
                 Poll::Pending => {

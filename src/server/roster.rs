@@ -34,6 +34,8 @@ pub(super) enum Phase {
     Busy,
     /// The client to take an HTTP answer that is complete.
     Answer,
+    /// The end of a CLIENT PAUSE.
+    Held,
 }
 
 /// What a connection is doing, and since when.

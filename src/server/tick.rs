@@ -24,7 +24,9 @@ pub(super) async fn run(hub: Rc<Hub>) {
     for tick in 0u32.. {
         interval.tick().await;
         hub.beat();
-        hub.store.sweep();
+        if !hub.is_paused() {
+            hub.store.sweep();
+        }
         // What a stopped process holds is looked at again with the next tick.
         let _ = hub.state.settings.refresh();
         hub.state.clients.tick();

@@ -66,6 +66,7 @@ stats! {
     BytesOut total "output_bytes" "Bytes written to clients.";
     IdleClosed total "idle_closed" "Connections closed because of --idle-timeout.";
     BusLost total "bus_overruns" "Times a worker was so far behind with messages of another that some were lost and its subscribers disconnected.";
+    Held level "blocked_clients" "RESP clients whose command CLIENT PAUSE holds back.";
     OutputClosed total "output_limit_closed" "Connections closed because the client did not read its replies.";
 }
 

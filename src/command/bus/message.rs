@@ -25,11 +25,17 @@ pub enum Message<'a> {
         /// What is published.
         payload: &'a [u8],
     },
+    /// Close the connections of these clients.
+    Kill {
+        /// Their numbers, 8 bytes each.
+        clients: &'a [u8],
+    },
 }
 
 mod tag {
     pub(super) const PUBLISH: u8 = 1;
     pub(super) const SHARD_PUBLISH: u8 = 2;
+    pub(super) const KILL: u8 = 3;
 }
 
 impl<'a> Message<'a> {
@@ -38,6 +44,7 @@ impl<'a> Message<'a> {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Publish { channel, payload, .. } => 1 + 2 * 4 + channel.len() + payload.len(),
+            Self::Kill { clients } => 1 + 4 + clients.len(),
         }
     }
 
@@ -50,6 +57,10 @@ impl<'a> Message<'a> {
                 out.tag(if *kind == Kind::Channel { tag::PUBLISH } else { tag::SHARD_PUBLISH });
                 out.string(channel);
                 out.string(payload);
+            }
+            Self::Kill { clients } => {
+                out.tag(tag::KILL);
+                out.string(clients);
             }
         }
         out.0
@@ -64,6 +75,7 @@ impl<'a> Message<'a> {
                 let kind = if tag == tag::PUBLISH { Kind::Channel } else { Kind::Shard };
                 Self::Publish { kind, channel: bytes.string()?, payload: bytes.string()? }
             }
+            tag::KILL => Self::Kill { clients: bytes.string()? },
             _ => return None,
         };
         bytes.0.is_empty().then_some(message)
@@ -112,6 +124,7 @@ mod tests {
             publish(Kind::Channel, &b"news"[..], &b"hello"[..]),
             publish(Kind::Channel, b"", b""),
             publish(Kind::Shard, b"\0\xff", &[b'x'; 3000]),
+            Message::Kill { clients: &[7; 16] },
         ]
     }
 

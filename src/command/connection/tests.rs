@@ -176,7 +176,7 @@ fn the_clients_of_all_workers_are_listed() {
         &[
             ("CLIENT LIST TYPE pubsub", "$0 "),
             ("CLIENT LIST TYPE foo", "-ERR Unknown client type 'foo'"),
-            ("CLIENT LIST ID x", "-ERR Invalid client ID"),
+            ("CLIENT LIST ID x", "-ERR syntax error"),
             ("CLIENT LIST FOO", "-ERR syntax error"),
         ],
     );

@@ -12,7 +12,7 @@ fn settings_are_shown() {
         &[
             ("CONFIG GET save", "*2 $4 save $0 "),
             ("CONFIG GET appendonly", "*2 $10 appendonly $2 no"),
-            ("CONFIG GET MAXMEMORY-*", "*2 $16 maxmemory-policy $10 noeviction"),
+            ("CONFIG GET MAXMEMORY-P*", "*2 $16 maxmemory-policy $10 noeviction"),
             ("CONFIG GET databases port", "*4 $9 databases $2 16 $4 port $4 6380"),
             ("CONFIG GET none", "*0"),
             ("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command"),
