@@ -274,7 +274,7 @@ fn of_keys(bytes: &mut Bytes<'_>, store: &Store) -> String {
         10 => text(kv.getex(db, &name, expiry(bytes))),
         11 => text(kv.append(db, &name, &value(bytes), 100_000)),
         12..14 => text(kv.incr(db, &name, number(bytes))),
-        14 => text(kv.incr_float(db, &name, number(bytes) as f64 / 4.0)),
+        14 => text(kv.incr_float(db, &name, (number(bytes) as f64 / 4.0).into())),
         15 => text(kv.delete(db, &name)),
         16 => {
             let rules = [ExpireRule::Always, ExpireRule::IfNone, ExpireRule::IfSome, ExpireRule::IfLater];

@@ -130,8 +130,9 @@ fn bit_range(len: usize, start: i64, end: i64, in_bits: bool) -> Option<(u64, u6
     let total = if in_bits { 8 * len as i64 } else { len as i64 };
     let from_end = |at: i64| if at < 0 { at.saturating_add(total).max(0) } else { at };
     let (start, end) = (from_end(start), from_end(end).min(total - 1));
-    let (start, end) = if in_bits { (start, end) } else { (8 * start, 8 * end + 7) };
-    (start <= end).then_some((start as u64, end as u64))
+    let bits = |(start, end): (i64, i64)| if in_bits { (start, end) } else { (8 * start, 8 * end + 7) };
+    // Only a range within the value is short enough to be counted in bits.
+    (start <= end).then(|| bits((start, end))).map(|(start, end)| (start as u64, end as u64))
 }
 
 fn bitcount(call: &mut Call<'_, '_>) -> Answer {

@@ -4,12 +4,12 @@ use super::{
     Proto, Reply, Session,
     call::Call,
     client::client_name,
-    parse_int, pubsub,
+    parse_int, places, pubsub,
     refusal::{Answer, SYNTAX, refuse},
     server::{REDIS_VERSION, SERVER_NAME},
     table::{Command, OPEN, PLAIN, PLAIN_FAST},
 };
-use crate::store::{Stat, limits::DATABASES};
+use crate::store::Stat;
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("ping", -1, ping).flags(&["fast"]).docs("1.0.0", "[message]", "Answers PONG, or the message."),
@@ -57,12 +57,9 @@ fn reset(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn select(call: &mut Call<'_, '_>) -> Answer {
-    let index = call.int(1)?;
-    if !(0..DATABASES as i64).contains(&index) {
-        return refuse("ERR DB index is out of range");
-    }
-    call.session.dirty |= i64::from(call.session.db) != index;
-    call.session.db = index as u8;
+    let db = places::database(call, 1)?;
+    call.session.dirty |= call.session.db != db;
+    call.session.db = db;
     Ok(Reply::OK)
 }
 

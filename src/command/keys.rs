@@ -291,8 +291,20 @@ pub(crate) fn count(call: &Call<'_, '_>, index: usize) -> Answer<usize> {
 
 /// Argument `index` as a cursor.
 pub(crate) fn cursor(call: &Call<'_, '_>, index: usize) -> Answer<u64> {
-    let text = std::str::from_utf8(call.arg(index)).unwrap_or_default();
-    text.parse().map_err(|_| Refusal::from("ERR invalid cursor"))
+    number_of(call.arg(index)).ok_or(Refusal::from("ERR invalid cursor"))
+}
+
+/// A cursor as the C library reads it: nothing is 0, and a negative number counts from the other end.
+fn number_of(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let sound = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| sound)?.parse().ok()?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 fn scan(call: &mut Call<'_, '_>) -> Answer {

@@ -26,7 +26,7 @@ pub(crate) const COMMANDS: &[Command] = &[
 ];
 
 /// Argument `index` as a database.
-fn database(call: &Call<'_, '_>, index: usize) -> Answer<u8> {
+pub(crate) fn database(call: &Call<'_, '_>, index: usize) -> Answer<u8> {
     let number = parse_int(call.arg(index)).ok_or(Refusal::from(NOT_AN_INTEGER))?;
     if i32::try_from(number).is_err() {
         return refuse(format!("ERR value is out of range, value must between {} and {}", i32::MIN, i32::MAX));

@@ -5,11 +5,10 @@ use super::{
     call::Call,
     compare::{self, Comparison},
     expiry::{self, Clock},
-    parse_float,
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
-use crate::store::{Condition, Expiry, SetOptions, SetOutcome, Ttl};
+use crate::store::{Condition, Expiry, LongDouble, SetOptions, SetOutcome, Ttl};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
@@ -303,7 +302,11 @@ fn getex(call: &mut Call<'_, '_>) -> Answer {
     let expiry = match call.args.len() {
         2 => Expiry::Keep,
         3 if call.args.is(2, "PERSIST") => Expiry::Never,
-        4 => expiry::option(call, 2)?.ok_or(Refusal::from(SYNTAX))?,
+        4 if Clock::option(call.arg(2)).is_some() => match expiry::option(call, 2) {
+            // The time is not looked at if there is nothing that it could be given to.
+            Err(_) if call.kv().kind(call.db(), call.key(1)?)?.is_none() => return Ok(Reply::Null),
+            expiry => expiry?.ok_or(Refusal::from(SYNTAX))?,
+        },
         _ => return refuse(SYNTAX),
     };
     let key = call.key(1)?;
@@ -365,10 +368,7 @@ fn add(call: &mut Call<'_, '_>, by: i64) -> Answer {
 fn incrbyfloat(call: &mut Call<'_, '_>) -> Answer {
     const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
     let key = call.key(1)?;
-    let by = parse_float(call.arg(2)).ok_or(Refusal::from(NOT_A_FLOAT))?;
-    if by.is_infinite() {
-        return refuse(NOT_FINITE);
-    }
+    let by = LongDouble::parse(call.arg(2)).ok_or(Refusal::from(NOT_A_FLOAT))?;
     let sum = call.kv().incr_float(call.db(), key, by).map_err(Refusal::from);
     let sum = sum.map_err(|refusal| refusal.overflow(NOT_FINITE))?;
     call.count_writes(1);

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Bus, Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, Result, Row, RowPage, ScanPage,
-    Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
+    Bus, Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, LongDouble, Result, Row, RowPage,
+    ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
 };
 
 /// What `make` did.
@@ -146,7 +146,7 @@ pub trait KvBackend: Send + Sync {
     /// Adds to an integer, 0 if missing; returns the new value.
     fn incr(&self, db: u8, key: &[u8], by: i64) -> Result<i64>;
     /// Adds to a float, 0 if missing; returns the new value as it is stored.
-    fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>>;
+    fn incr_float(&self, db: u8, key: &[u8], by: LongDouble) -> Result<Vec<u8>>;
     /// Deletes; false: there was no such key.
     fn delete(&self, db: u8, key: &[u8]) -> Result<bool>;
     /// Whether there is such a key.

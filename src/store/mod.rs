@@ -9,6 +9,7 @@ mod error;
 mod interest;
 pub(crate) mod kv;
 pub mod limits;
+mod long_double;
 pub(crate) mod number;
 mod row;
 mod schema;
@@ -24,6 +25,7 @@ pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
     Update, string_of,
 };
+pub use long_double::LongDouble;
 pub use row::{Cell, Row, RowPage};
 pub use schema::{Column, ColumnType, Schema, TableSpec};
 pub use stats::{Stat, Statistics};

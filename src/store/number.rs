@@ -1,14 +1,10 @@
 //! Numbers as text, and sums that refuse to overflow: the rules that every backend shares.
 //!
 //! The key-value space keeps numbers as text, so what counts as a number is part of the contract. An integer
-//! has one spelling only (what `i64` prints), a float any that a C library reads in decimal. Redis adds floats as 80-bit
-//! `long double` and prints 17 decimals; we add `f64`, so that sums of more than about 16 significant digits differ
-//! in the digits behind. For the others [`add_float`] gives what Redis gives.
+//! has one spelling only (what `i64` prints), a float any that a C library reads; floats are added as [`LongDouble`].
 
-use super::{Error, Result, Value, ValueRef};
+use super::{Error, LongDouble, Result, Value, ValueRef};
 
-/// Decimals that a printed float has at most.
-const MAX_DECIMALS: usize = 17;
 /// The longest text of a float that is looked at, in bytes.
 const MAX_FLOAT_BYTES: usize = 5 * 1024;
 
@@ -37,17 +33,6 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
     (!number.is_nan() && !too_large).then_some(number)
 }
 
-/// A finite float as text: the shortest that reads back as the same number, without exponent, 17 decimals at most.
-pub(crate) fn format_float(number: f64) -> Vec<u8> {
-    let mut text = number.to_string();
-    if decimals(&text) > MAX_DECIMALS {
-        text = format!("{number:.MAX_DECIMALS$}");
-        let kept = text.trim_end_matches('0').trim_end_matches('.').len();
-        text.truncate(kept);
-    }
-    if text == "-0" { b"0".to_vec() } else { text.into_bytes() }
-}
-
 /// The sum of an integer as text (or nothing, which is 0) and `by`.
 ///
 /// # Errors
@@ -60,22 +45,13 @@ pub(crate) fn add_int(current: Option<&[u8]>, by: i64) -> Result<i64> {
 
 /// The sum of a float as text (or nothing, which is 0) and `by`, as text.
 ///
-/// A sum has no more decimals than the longer of its terms, so it is rounded to those: 0.1 + 0.2 is 0.3 here,
-/// as it is in the wider type that Redis adds in.
-///
 /// # Errors
 ///
 /// [`Error::NotAFloat`], [`Error::Overflow`] if the sum is not finite.
-pub(crate) fn add_float(current: Option<&[u8]>, by: f64) -> Result<Vec<u8>> {
-    let current = current.map_or(Some(0.0), parse_float).ok_or(Error::NotAFloat)?;
-    let sum = current + by;
-    if !sum.is_finite() {
-        return Err(Error::Overflow);
-    }
-    let places = decimals(&current.to_string()).max(decimals(&by.to_string())).min(MAX_DECIMALS);
-    // Text and back rather than a division: dividing by a power of ten would bring new rounding errors.
-    let rounded = format!("{sum:.places$}").parse().unwrap_or(sum);
-    Ok(format_float(rounded))
+pub(crate) fn add_float(current: Option<&[u8]>, by: impl Into<LongDouble>) -> Result<Vec<u8>> {
+    let current = current.map_or(Some(LongDouble::ZERO), LongDouble::parse).ok_or(Error::NotAFloat)?;
+    let sum = current.checked_add(by.into()).ok_or(Error::Overflow)?;
+    Ok(sum.text().into_bytes())
 }
 
 /// The sum of two numbers of one type; `None` if it does not fit an `i64`, is not finite, or if they are no such pair.
@@ -85,10 +61,6 @@ pub(crate) fn checked_add(current: ValueRef<'_>, by: ValueRef<'_>) -> Option<Val
         (ValueRef::Float(a), ValueRef::Float(b)) => Some(a + b).filter(|sum| sum.is_finite()).map(Value::Float),
         _ => None,
     }
-}
-
-fn decimals(text: &str) -> usize {
-    text.split_once('.').map_or(0, |(_, fraction)| fraction.len())
 }
 
 #[cfg(test)]
@@ -140,25 +112,6 @@ mod tests {
     }
 
     #[test]
-    fn floats_are_written_without_exponent() {
-        for (number, text) in [
-            (0.0, "0"),
-            (-0.0, "0"),
-            (5000.0, "5000"),
-            (10.6, "10.6"),
-            (-1.25, "-1.25"),
-            (1e21, "1000000000000000000000"),
-            (1e-17, "0.00000000000000001"),
-            (1e-18, "0"),
-            (-1e-20, "0"),
-            (0.1, "0.1"),
-            (1.0 / 3.0, "0.3333333333333333"),
-        ] {
-            assert_eq!(format_float(number), text.as_bytes(), "{number:e}");
-        }
-    }
-
-    #[test]
     fn sums_of_floats_read_as_a_person_adds() {
         for (current, by, text) in [
             ("10.5", 0.1, "10.6"),
@@ -183,7 +136,8 @@ mod tests {
         assert_eq!(add_int(Some(b"-9223372036854775808"), -1), Err(Error::Overflow));
         assert_eq!(add_int(None, i64::MIN), Ok(i64::MIN));
         assert_eq!(add_int(Some(b"ten"), 1), Err(Error::NotAnInteger));
-        assert_eq!(add_float(Some(b"1e308"), 1e308), Err(Error::Overflow));
+        let most = LongDouble::parse(b"1e4932").unwrap();
+        assert_eq!(add_float(Some(b"1e4932"), most), Err(Error::Overflow));
         assert_eq!(add_float(Some(b"inf"), 1.0), Err(Error::Overflow));
         assert_eq!(add_float(Some(b"1"), f64::NAN), Err(Error::Overflow));
         assert_eq!(add_float(Some(b"ten"), 1.0), Err(Error::NotAFloat));

@@ -11,6 +11,7 @@ mod check;
 mod clients;
 #[cfg(feature = "crash-points")]
 mod deaths;
+mod differential;
 mod http;
 mod kill;
 mod life;

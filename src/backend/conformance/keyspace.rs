@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Store,
-    store::{Condition, ExpireRule, Expiry, KvType, SetOptions, SetOutcome, Ttl, limits::DATABASES},
+    store::{Condition, ExpireRule, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl, limits::DATABASES},
 };
 
 /// Lengths around which a backend is likely to change how it keeps a value.
@@ -323,7 +323,7 @@ pub(crate) fn incr_float_writes_plain_decimals(store: &Store) {
         ("7", 1e20, "100000000000000000007"),
     ] {
         put_until(store, "x", before, FAR);
-        let sum = store.kv().incr_float(0, b"x", by).unwrap();
+        let sum = store.kv().incr_float(0, b"x", by.into()).unwrap();
         assert_eq!(value(store, "x").as_ref(), Some(&sum));
         // Beyond 2^53 the digits behind the sixteenth are the backend's own.
         let (sum, after) = (String::from_utf8(sum).unwrap(), after);
@@ -334,22 +334,23 @@ pub(crate) fn incr_float_writes_plain_decimals(store: &Store) {
         );
         assert_eq!(ttl(store, "x"), Ttl::At(FAR_MS));
     }
-    assert_eq!(store.kv().incr_float(0, b"new", 1.5), Ok(b"1.5".to_vec()));
+    assert_eq!(store.kv().incr_float(0, b"new", 1.5.into()), Ok(b"1.5".to_vec()));
     assert_eq!((value(store, "new"), ttl(store, "new")), (bytes("1.5"), Ttl::Never));
 }
 
 pub(crate) fn incr_float_refuses_what_is_no_float(store: &Store) {
     for text in ["", "a", " 1", "1 ", "nan", "1.5x", "1,5"] {
         put(store, "x", text);
-        assert_eq!(store.kv().incr_float(0, b"x", 1.0), Err(Error::NotAFloat), "{text:?}");
+        assert_eq!(store.kv().incr_float(0, b"x", 1.0.into()), Err(Error::NotAFloat), "{text:?}");
         assert_eq!(value(store, "x"), bytes(text));
     }
-    put(store, "x", "1e308");
-    for by in [1.5e308, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
-        assert_eq!(store.kv().incr_float(0, b"x", by), Err(Error::Overflow));
-        assert_eq!(store.kv().incr_float(0, b"new", f64::NAN), Err(Error::Overflow));
+    put(store, "x", "1e4932");
+    assert_eq!(store.kv().incr_float(0, b"x", LongDouble::parse(b"9e4931").unwrap()), Err(Error::Overflow));
+    for by in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        assert_eq!(store.kv().incr_float(0, b"x", by.into()), Err(Error::Overflow));
+        assert_eq!(store.kv().incr_float(0, b"new", f64::NAN.into()), Err(Error::Overflow));
     }
-    assert_eq!((value(store, "x"), value(store, "new")), (bytes("1e308"), None));
+    assert_eq!((value(store, "x"), value(store, "new")), (bytes("1e4932"), None));
 }
 
 pub(crate) fn delete_and_exists_tell_the_truth(store: &Store) {
@@ -437,7 +438,7 @@ pub(crate) fn a_write_to_an_expired_key_makes_a_new_one(store: &Store) {
     expired(store);
     let kv = store.kv();
     assert_eq!((kv.incr(0, b"a", 1), ttl(store, "a")), (Ok(1), Ttl::Never));
-    assert_eq!((kv.incr_float(0, b"b", 0.5), ttl(store, "b")), (Ok(b"0.5".to_vec()), Ttl::Never));
+    assert_eq!((kv.incr_float(0, b"b", 0.5.into()), ttl(store, "b")), (Ok(b"0.5".to_vec()), Ttl::Never));
     assert_eq!((kv.append(0, b"c", b"x", 9), ttl(store, "c")), (Ok(1), Ttl::Never));
     let absent = SetOptions { condition: Condition::IfAbsent, get: true, expiry: Expiry::Keep };
     assert_eq!((set(store, "d", "1", absent), ttl(store, "d")), (outcome(true, None), Ttl::Never));
@@ -591,7 +592,7 @@ pub(crate) fn at_least_so_many_keys_fit(store: &Store) {
 pub(crate) fn a_full_space_refuses_only_new_keys(store: &Store) {
     let (fit, kv) = (fill_all(store), store.kv());
     assert_eq!(kv.incr(0, b"new", 1), Err(Error::OutOfMemory));
-    assert_eq!(kv.incr_float(0, b"new", 1.0), Err(Error::OutOfMemory));
+    assert_eq!(kv.incr_float(0, b"new", 1.0.into()), Err(Error::OutOfMemory));
     assert_eq!(kv.append(0, b"new", b"1", 9), Err(Error::OutOfMemory));
     assert_eq!(kv.set(5, b"new", b"1", SetOptions::default()), Err(Error::OutOfMemory));
     assert_eq!(kv.mset(0, &[(b"key:0", b"2"), (b"new", b"2")], false), Err(Error::OutOfMemory));

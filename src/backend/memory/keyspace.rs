@@ -11,8 +11,8 @@ use super::{
     lock,
 };
 use crate::store::{
-    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage, SetOptions,
-    SetOutcome, Stat, Statistics, Target, Ttl, Update,
+    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result, ScanPage,
+    SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update,
     kv::check,
     limits::{DATABASES, MAX_BATCH_ROWS, MAX_VALUE_BYTES},
     number,
@@ -233,7 +233,7 @@ impl KvBackend for MemoryKeyspace {
         Ok(sum)
     }
 
-    fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>> {
+    fn incr_float(&self, db: u8, key: &[u8], by: LongDouble) -> Result<Vec<u8>> {
         let mut open = self.open(db, &[key])?;
         let sum = number::add_float(open.value(key), by)?;
         self.put(&mut open, key, sum.clone())?;

@@ -151,7 +151,7 @@ impl KeyOp {
             Self::GetAndExpire(number, expiry) => kv.getex(db, &key(*number), *expiry).into(),
             Self::Append(number, tail, max) => kv.append(db, &key(*number), &tail.bytes(), *max).into(),
             Self::Incr(number, by) => kv.incr(db, &key(*number), *by).into(),
-            Self::IncrFloat(number, by) => kv.incr_float(db, &key(*number), *by).into(),
+            Self::IncrFloat(number, by) => kv.incr_float(db, &key(*number), (*by).into()).into(),
             Self::Delete(number) => kv.delete(db, &key(*number)).into(),
             Self::Exists(number) => kv.exists(db, &key(*number)).into(),
             Self::Ttl(number) => kv.ttl(db, &key(*number)).into(),

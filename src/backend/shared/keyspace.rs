@@ -6,8 +6,8 @@ use super::{SharedStore, refused};
 use crate::{
     shm::{Change, Record, SetRule},
     store::{
-        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, Result, ScanPage,
-        SetOptions, SetOutcome, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS, number,
+        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result,
+        ScanPage, SetOptions, SetOutcome, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS, number,
     },
     sys::clock,
 };
@@ -243,7 +243,7 @@ impl KvBackend for SharedStore {
         Ok(sum)
     }
 
-    fn incr_float(&self, db: u8, key: &[u8], by: f64) -> Result<Vec<u8>> {
+    fn incr_float(&self, db: u8, key: &[u8], by: LongDouble) -> Result<Vec<u8>> {
         let mut sum = Vec::new();
         self.compute(db, key, |value| {
             sum = number::add_float(value, by)?;

@@ -247,7 +247,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation!(Keys "append-block" on [SOME, HOT], |c| append(c, b"block", &[b'+'; 30])),
     operation!(Keys "key-incr" on [SOME, HOT], |c| said(c.store.kv().incr(0, b"number", 1))),
     operation!(Keys "key-incr-new" on [EMPTY], |c| said(c.store.kv().incr(0, b"new", 1))),
-    operation!(Keys "key-incr-float" on [SOME], |c| said(c.store.kv().incr_float(0, b"number", 0.5))),
+    operation!(Keys "key-incr-float" on [SOME], |c| said(c.store.kv().incr_float(0, b"number", 0.5.into()))),
     operation!(Keys "key-delete" on [SOME, OVERFLOW], |c| said(c.store.kv().delete(0, b"small"))),
     operation!(Keys "key-delete-block" on [SOME, OVERFLOW, HOT], |c| said(c.store.kv().delete(0, b"block"))),
     operation!(Keys "key-delete-tree" on [SOME], |c| said(c.store.kv().delete(0, b"tree"))),
