@@ -20,7 +20,8 @@ use std::{
 };
 
 use crate::store::{
-    Backend, Bus, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend, TableInfo, TableSpec,
+    Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend,
+    TableInfo, TableSpec,
     limits::{MAX_SYSTEM_TABLES, MAX_TABLES},
 };
 use bus::MemoryBus;
@@ -57,6 +58,16 @@ impl Default for Limits {
 struct Common {
     clock: Clock,
     statistics: MemoryStatistics,
+    /// Keys that were freed by the sweep or on their own; `None`: they are not gathered.
+    departures: Mutex<Option<Vec<Departed>>>,
+}
+
+impl Common {
+    fn depart(&self, db: u8, key: &[u8]) {
+        if let Some(departures) = &mut *lock(&self.departures) {
+            departures.push(Departed { db, key: key.to_vec(), evicted: false });
+        }
+    }
 }
 
 /// A store in the memory of this process.
@@ -80,7 +91,8 @@ impl MemoryStore {
     /// An empty store by a clock that a test can set.
     #[must_use]
     pub fn with_clock(limits: Limits, clock: Clock) -> Self {
-        let common = Arc::new(Common { clock, statistics: MemoryStatistics::new(limits.workers) });
+        let common =
+            Arc::new(Common { clock, statistics: MemoryStatistics::new(limits.workers), departures: Mutex::default() });
         Self {
             limits,
             keyspace: MemoryKeyspace::new(limits.max_keys, Arc::clone(&common)),
@@ -216,6 +228,15 @@ impl Backend for MemoryStore {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         hasher.finish()
+    }
+
+    fn gather_departures(&self) {
+        lock(&self.common.departures).get_or_insert_default();
+    }
+
+    fn take_departures(&self) -> Option<Departures> {
+        let keys = std::mem::take(lock(&self.common.departures).as_mut()?);
+        (!keys.is_empty()).then_some(Departures { keys, lost: false })
     }
 
     fn sweep(&self) -> usize {

@@ -18,8 +18,8 @@ use std::{
 use crate::{
     shm::{self, Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
     store::{
-        Backend, Bus, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store, TableBackend,
-        TableInfo, TableSpec,
+        Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store,
+        TableBackend, TableInfo, TableSpec,
     },
     sys::clock,
 };
@@ -197,6 +197,21 @@ impl Backend for SharedStore {
 
     fn interest_hash(&self, key: &[u8]) -> u64 {
         self.segment.hash(key, 0)
+    }
+
+    fn gather_departures(&self) {
+        self.segment.gather_departures();
+    }
+
+    fn take_departures(&self) -> Option<Departures> {
+        self.segment.take_departures().map(|gone| Departures {
+            keys: gone
+                .keys
+                .into_iter()
+                .map(|shm::Departed { db, key, evicted }| Departed { db, key, evicted })
+                .collect(),
+            lost: gone.lost,
+        })
     }
 
     fn sweep(&self) -> usize {

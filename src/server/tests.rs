@@ -585,6 +585,12 @@ impl Backend for Sticky {
     fn kv(&self) -> &dyn KvBackend {
         self.store.kv()
     }
+    fn gather_departures(&self) {
+        self.store.gather_departures();
+    }
+    fn take_departures(&self) -> Option<crate::store::Departures> {
+        self.store.take_departures()
+    }
     fn interest(&self) -> crate::store::Interest<'_> {
         self.store.interest()
     }

@@ -8,6 +8,7 @@
 
 mod batch;
 mod change;
+mod expired;
 mod record;
 mod rename;
 mod several;

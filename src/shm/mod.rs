@@ -7,6 +7,7 @@ mod batch;
 mod bus;
 mod counters;
 mod crash;
+mod departures;
 mod directory;
 mod gate;
 mod heap;
@@ -33,6 +34,7 @@ pub use counters::{Counted, Counters};
 pub use crash::POINTS as CRASH_POINTS;
 #[cfg(feature = "crash-points")]
 pub use crash::on_crash_point;
+pub use departures::{Departed, Gone};
 pub use directory::{RawSpec, TableListing};
 pub use keys::{Change, Keys, Record, SetRule, Value as KeyValue};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};

@@ -228,12 +228,16 @@ pub(crate) fn free_expired<'a>(writer: &mut Writer<'a>, space: &Space, row: u32,
     }
     let sequence = header.sequence.load(Ordering::Acquire);
     let expired = row::is_live(sequence) && is_past(header.expire_at.load(Ordering::Relaxed), now_ms);
-    if expired {
+    let gone = expired.then(|| {
         let mut intent = Intent::new();
-        list_delete(writer, space, row, &mut intent, 0);
+        let gone = list_delete(writer, space, row, &mut intent, 0);
         intent.carry_out(writer, space);
-    }
+        gone
+    });
     writer.unlock_last();
+    if let Some((db, key)) = gone.filter(|_| space.id == KEYS_SPACE) {
+        segment.depart(db, key, false);
+    }
     expired
 }
 
@@ -277,11 +281,18 @@ pub(crate) fn store_word(header: &row::Header, seen: u64, word: &AtomicU64, valu
     sequence::raise(&header.sequence, seen);
 }
 
-/// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count.
-pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: &mut Intent, earlier: i64) {
+/// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count; returns the database and
+/// the key of what goes.
+pub(crate) fn list_delete(
+    writer: &Writer<'_>,
+    space: &Space,
+    row: u32,
+    intent: &mut Intent,
+    earlier: i64,
+) -> (u8, Vec<u8>) {
     let (segment, slot) = (writer.segment(), writer.slot());
     let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) else {
-        return;
+        return (0, Vec::new());
     };
     let meta = header.meta.load(Ordering::Relaxed);
     let mut key = Vec::new();
@@ -307,6 +318,7 @@ pub(crate) fn list_delete(writer: &Writer<'_>, space: &Space, row: u32, intent: 
         cells,
     };
     intent.push(segment, slot, space.id, &change, 0, &[]);
+    (db, key)
 }
 
 /// Appends a row's key to `out`.

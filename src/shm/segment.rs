@@ -30,7 +30,7 @@ use shm_layout::{
     table,
 };
 
-use super::{crash::point, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use super::{crash::point, departures::Departures, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
@@ -58,6 +58,7 @@ struct Inner {
     /// Where the search for a free record goes on.
     keys_cursor: AtomicU32,
     exhausted: Exhausted,
+    departures: Departures,
     name: Option<String>,
     backing: Backing,
 }
@@ -285,6 +286,7 @@ impl Segment {
             heap_cursors: [const { AtomicU32::new(0) }; CLASS_COUNT],
             keys_cursor: AtomicU32::new(0),
             exhausted: Exhausted::default(),
+            departures: Departures::default(),
             name: name.map(ToOwned::to_owned),
             backing,
         })))
@@ -463,6 +465,11 @@ impl Segment {
 
     pub(crate) fn exhausted(&self) -> &Exhausted {
         &self.0.exhausted
+    }
+
+    /// What this process has gathered of keys that went.
+    pub(crate) fn departures(&self) -> &Departures {
+        &self.0.departures
     }
 
     pub(crate) fn keys_space(&self) -> Space {

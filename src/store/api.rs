@@ -6,8 +6,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::{
-    Backend, Bus, Cell, Column, Condition, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage, Schema,
-    Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
+    Backend, Bus, Cell, Column, Condition, Departures, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage,
+    Schema, Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
     limits::{DEFAULT_KEY_BYTES, MAX_BATCH_ROWS, MAX_COUNTER_NAME_BYTES},
 };
 
@@ -139,6 +139,18 @@ impl Store {
     #[must_use]
     pub fn interest_hash(&self, key: &[u8]) -> u64 {
         self.backend.interest_hash(key)
+    }
+
+    /// Has this process gather the keys that go without being asked to: expired and evicted ones, while anybody is interested. It
+    /// must take them now and then.
+    pub fn gather_departures(&self) {
+        self.backend.gather_departures();
+    }
+
+    /// The keys that went since this was last asked; `None` if there are none.
+    #[must_use]
+    pub fn take_departures(&self) -> Option<Departures> {
+        self.backend.take_departures()
     }
 
     /// Frees a share of what has expired; returns how many rows and keys.

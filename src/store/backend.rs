@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    Bus, Cell, Condition, Decide, DecideMany, ExpireRule, Expiry, Interest, KvType, LongDouble, Result, Row, RowPage,
-    ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
+    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, Interest, KvType, LongDouble, Result,
+    Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
 };
 
 /// What `make` did.
@@ -68,6 +68,10 @@ pub trait Backend: Send + Sync {
     /// The hash of a key by which interest in it is noted; the same in all processes.
     fn interest_hash(&self, key: &[u8]) -> u64;
 
+    /// Has this process gather keys that go without being asked to, while anybody is interested.
+    fn gather_departures(&self);
+    /// The keys that went since this was last asked; `None` if there are none.
+    fn take_departures(&self) -> Option<Departures>;
     /// Frees a share of what has expired; called by every worker's tick. Returns how many were freed.
     fn sweep(&self) -> usize;
     /// Bytes of the segment, and how many of them are in use.
@@ -149,6 +153,8 @@ pub trait KvBackend: Send + Sync {
     fn incr_float(&self, db: u8, key: &[u8], by: LongDouble) -> Result<Vec<u8>>;
     /// Deletes; false: there was no such key.
     fn delete(&self, db: u8, key: &[u8]) -> Result<bool>;
+    /// Frees a key whose time has passed at once; false if there is none, if it lives, or if somebody else is at it.
+    fn free_expired(&self, db: u8, key: &[u8]) -> Result<bool>;
     /// Whether there is such a key.
     fn exists(&self, db: u8, key: &[u8]) -> Result<bool>;
     /// When the key expires.

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::Targets;
+
 /// What clients listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
@@ -28,12 +30,12 @@ impl Audience {
 pub struct Listeners {
     /// Classes of key events that are published.
     pub classes: u32,
-    /// Some client may cache this very key.
-    pub cached: bool,
-    /// Some client follows a prefix.
-    pub broadcast: bool,
-    /// Some HTTP client watches keys.
-    pub watched: bool,
+    /// Workers with a client that may cache this very key.
+    pub cached: u64,
+    /// Workers with a client that follows a prefix.
+    pub broadcast: u64,
+    /// Workers with an HTTP client that watches keys.
+    pub watched: u64,
 }
 
 impl Listeners {
@@ -42,6 +44,26 @@ impl Listeners {
     pub fn is_any(self) -> bool {
         self != Self::default()
     }
+}
+
+/// A key that went without being asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departed {
+    /// Its database.
+    pub db: u8,
+    /// The key.
+    pub key: Vec<u8>,
+    /// It had to make room; otherwise its time had passed.
+    pub evicted: bool,
+}
+
+/// Keys that went without being asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Departures {
+    /// In the order in which they went.
+    pub keys: Vec<Departed>,
+    /// There were more than are told of.
+    pub lost: bool,
 }
 
 /// The shared words of a store.
@@ -124,9 +146,9 @@ impl<'a> Interest<'a> {
         let tracked = self.audience(Audience::Tracking) != 0;
         Listeners {
             classes: self.event_classes(),
-            cached: tracked && self.bucket(hash()).load(Ordering::Relaxed) != 0,
-            broadcast: self.audience(Audience::Broadcast) != 0,
-            watched: self.audience(Audience::Watchers) != 0,
+            cached: if tracked { self.bucket(hash()).load(Ordering::Relaxed) } else { 0 },
+            broadcast: self.audience(Audience::Broadcast),
+            watched: self.audience(Audience::Watchers),
         }
     }
 
@@ -164,6 +186,14 @@ impl<'a> Interest<'a> {
 
 /// Bits of workers that have one for themselves.
 const OWN_BITS: usize = 63;
+
+/// The workers that a mask of so many workers stands for.
+#[must_use]
+pub fn workers_of(mask: u64, workers: usize) -> Targets {
+    let mut targets = Targets::NONE;
+    (0..workers).filter(|&worker| mask & bit(worker) != 0).for_each(|worker| targets.insert(worker));
+    targets
+}
 
 fn bit(worker: usize) -> u64 {
     1 << worker.min(OWN_BITS)
@@ -203,7 +233,7 @@ mod tests {
         interest.join(Audience::Tracking, 1);
         assert!(interest.is_listened_to() && !interest.listeners(|| 5).is_any());
         interest.cache(5, 1);
-        assert!(interest.listeners(|| 5).cached && !interest.listeners(|| 6).cached);
+        assert_eq!((interest.listeners(|| 5).cached, interest.listeners(|| 6).cached), (0b10, 0));
         interest.uncache(5, 1);
         assert!(!interest.listeners(|| 5).is_any());
     }
@@ -222,6 +252,13 @@ mod tests {
         assert_eq!(interest.audience(Audience::Monitors), 0b01 | 1 << 63);
         interest.clear();
         assert_eq!(interest.audience(Audience::Monitors), 0);
+    }
+
+    #[test]
+    fn a_mask_stands_for_workers() {
+        assert_eq!(workers_of(0b101, 4).iter().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(workers_of(1 << 63, 65).iter().collect::<Vec<_>>(), [63, 64]);
+        assert!(workers_of(u64::MAX, 0).is_empty());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use bus::{Bus, Received, Targets};
 pub use error::{Error, Result};
-pub use interest::{Audience, Interest, Listeners};
+pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
     Update, string_of,

@@ -65,6 +65,10 @@ stats! {
     BytesIn total "input_bytes" "Bytes read from clients.";
     BytesOut total "output_bytes" "Bytes written to clients.";
     IdleClosed total "idle_closed" "Connections closed because of --idle-timeout.";
+    TrackingClients level "tracking_clients" "Clients that are told when keys change.";
+    TrackingKeys level "tracking_keys" "Keys whose readers are told when they change.";
+    TrackingItems level "tracking_items" "Pairs of such a key and a reader.";
+    TrackingPrefixes level "tracking_prefixes" "Prefixes of keys whose followers are told of changes.";
     BusLost total "bus_overruns" "Times a worker was so far behind with messages of another that some were lost and its subscribers disconnected.";
     Held level "blocked_clients" "RESP clients whose command CLIENT PAUSE holds back.";
     OutputClosed total "output_limit_closed" "Connections closed because the client did not read its replies.";

@@ -54,7 +54,12 @@ impl MemoryKeyspace {
 
     pub(super) fn sweep(&self) -> usize {
         let now_ms = (self.common.clock)();
-        self.freed(lock(&self.databases).iter_mut().map(|database| database.free_all_expired(now_ms)).sum())
+        let mut databases = lock(&self.databases);
+        for (db, database) in databases.iter().enumerate() {
+            let expired = database.iter().filter(|entry| Expiry::has_passed(entry.expires_at, now_ms));
+            expired.for_each(|entry| self.common.depart(db as u8, &entry.key));
+        }
+        self.freed(databases.iter_mut().map(|database| database.free_all_expired(now_ms)).sum())
     }
 
     /// Bytes of all keys and values.
@@ -242,6 +247,16 @@ impl KvBackend for MemoryKeyspace {
 
     fn delete(&self, db: u8, key: &[u8]) -> Result<bool> {
         Ok(self.getdel(db, key)?.is_some())
+    }
+
+    fn free_expired(&self, db: u8, key: &[u8]) -> Result<bool> {
+        check(db, key)?;
+        let now_ms = (self.common.clock)();
+        let freed = lock(&self.databases)[usize::from(db)].free_expired(key, now_ms) > 0;
+        if freed {
+            self.common.depart(db, key);
+        }
+        Ok(self.freed(usize::from(freed)) > 0)
     }
 
     fn exists(&self, db: u8, key: &[u8]) -> Result<bool> {

@@ -7,7 +7,8 @@ use crate::{
     shm::{Change, Record, SetRule},
     store::{
         Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result,
-        ScanPage, SetOptions, SetOutcome, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS, number,
+        ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS,
+        number,
     },
     sys::clock,
 };
@@ -259,6 +260,13 @@ impl KvBackend for SharedStore {
             Change::Remove
         })?;
         Ok(present)
+    }
+
+    fn free_expired(&self, db: u8, key: &[u8]) -> Result<bool> {
+        check(db, key)?;
+        let freed = self.keys.free_expired(self.patience, clock::now_ms(), db, key).map_err(refused)?;
+        self.add(Stat::Expired, u64::from(freed));
+        Ok(freed)
     }
 
     fn exists(&self, db: u8, key: &[u8]) -> Result<bool> {

@@ -230,7 +230,7 @@ impl Keys {
         }
         let mut intent = Intent::new();
         match encoded {
-            None => rows::list_delete(writer, &self.space, seen.row, &mut intent, 0),
+            None => drop(rows::list_delete(writer, &self.space, seen.row, &mut intent, 0)),
             Some(encoded) => {
                 if self.update_word(seen, &encoded) {
                     return Ok(Step::Done);
