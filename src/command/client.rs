@@ -12,6 +12,7 @@ use super::{
     refusal::{Answer, Refusal, SYNTAX, refuse},
     session::Replies,
     table::{ADMIN, Command, PLAIN},
+    tracking,
 };
 use crate::store::Targets;
 
@@ -25,8 +26,18 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("client", -2, client_help
     .subcommands(CLIENT)];
 
 const CLIENT: &[Command] = &[
+    sub("client|caching", 3, tracking::caching).docs(
+        "6.0.0",
+        "YES | NO",
+        "Says whether the keys that the next command reads are cached.",
+    ),
     sub("client|capa", -3, capa).docs("8.0.0", "capability...", "Says what the client is capable of."),
     sub("client|getname", 2, getname).docs("2.6.9", "", "Returns the name of the connection."),
+    sub("client|getredir", 2, tracking::getredir).docs(
+        "6.0.0",
+        "",
+        "Returns the client that is told in place of this one.",
+    ),
     sub("client|help", 2, client_help).docs("5.0.0", "", "Lists the subcommands."),
     sub("client|id", 2, id).docs("5.0.0", "", "Returns the number of the connection."),
     sub("client|import-source", 3, import_source).docs(
@@ -63,6 +74,16 @@ const CLIENT: &[Command] = &[
         "Says which library the client uses.",
     ),
     sub("client|setname", 3, setname).docs("2.6.9", "connection-name", "Names the connection."),
+    sub("client|tracking", -3, tracking::tracking).docs(
+        "6.0.0",
+        "ON | OFF [REDIRECT client-id] [PREFIX prefix...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        "Tells the client when keys change that it has read.",
+    ),
+    sub("client|trackinginfo", 2, tracking::trackinginfo).docs(
+        "6.2.0",
+        "",
+        "Describes how the client is told of keys that change.",
+    ),
     sub("client|unblock", -3, unblock).flags(ADMIN).docs(
         "5.0.0",
         "client-id [TIMEOUT | ERROR]",

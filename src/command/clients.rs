@@ -190,6 +190,16 @@ impl Clients {
         Ok(clients)
     }
 
+    /// The worker of a client; `None` if there is no such client.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Busy`].
+    pub fn worker_of(&self, id: u64) -> Result<Option<usize>> {
+        let row = self.table.get(id.to_be_bytes())?;
+        Ok(row.and_then(|row| usize::try_from(int(&row, column::WORKER)).ok()))
+    }
+
     /// This worker's index.
     pub(crate) fn worker(&self) -> usize {
         self.worker

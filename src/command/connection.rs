@@ -51,7 +51,7 @@ fn quit(call: &mut Call<'_, '_>) -> Answer {
 
 fn reset(call: &mut Call<'_, '_>) -> Answer {
     let needs_auth = call.env.state.settings.needs_auth();
-    pubsub::leave(call.env.state, call.session);
+    call.env.state.leave(call.session);
     call.session.reset(needs_auth);
     Ok(Reply::Status("RESET"))
 }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use super::{
-    Bus, Clients, Notices, PubSub, Settings,
+    Bus, Clients, Monitors, Notices, PubSub, Session, Settings, Tracking, pubsub,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -41,6 +41,10 @@ pub struct WorkerState {
     pub bus: Bus,
     /// What clients have subscribed to.
     pub pubsub: PubSub,
+    /// The clients that cache keys.
+    pub tracking: Tracking,
+    /// The clients that are shown commands.
+    pub monitors: Monitors,
     /// Identifies this run of the server, 40 hexadecimal digits.
     pub run_id: String,
     /// When the worker started, in milliseconds of the Unix clock.
@@ -72,6 +76,7 @@ impl WorkerState {
     /// Those of the store: the segment has no room for the hidden tables, or a stopped process holds what is needed.
     pub fn open(store: &Store, config: &Config, worker: usize, now_ms: u64) -> Result<Self> {
         store.interest().forget(worker);
+        store.gather_departures();
         let clients = Clients::open(store, worker)?;
         clients.purge()?;
         let settings = Settings::open(store, config)?;
@@ -84,10 +89,21 @@ impl WorkerState {
             bus,
             pubsub,
             notices: Notices::default(),
+            tracking: Tracking::new(store, worker),
+            monitors: Monitors::new(store, worker),
             run_id,
             started_ms: now_ms,
             tables: RefCell::default(),
         })
+    }
+
+    /// Takes a client that is gone, or begins anew, off every list.
+    pub fn leave(&self, session: &mut Session) {
+        pubsub::leave(self, session);
+        self.tracking.turn_off(session.id);
+        self.monitors.remove(session.id);
+        session.forget_tracking();
+        session.monitors = false;
     }
 
     /// Runs `with` on the table called `name`, through a handle from an earlier request if there is one.

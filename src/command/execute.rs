@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{
     Args, Env, Reply, Session,
     call::Call,
-    pubsub,
+    events, monitor, pubsub,
     refusal::{Answer, Refusal, refuse},
     table::{self, Command},
 };
@@ -35,9 +35,8 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
     }
     session.touch(env.now_ms);
     let ran = run(args, session, env);
-    match ran {
-        Ok(_) => env.state.bus.flush(),
-        Err(_) => env.state.bus.discard(),
+    if ran.is_err() {
+        env.state.bus.discard();
     }
     match ran {
         Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
@@ -74,8 +73,10 @@ pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
 fn finish(session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
     env.store.statistics().add(Stat::Commands, 1);
-    // Nobody can subscribe to them.
-    drop(env.state.notices.take());
+    events::tell(env);
+    if session.tracks && !session.last_command.starts_with("client") {
+        env.state.tracking.set_caching(session.id, false);
+    }
     if std::mem::take(&mut session.dirty) {
         env.state.clients.update(session);
     }
@@ -97,7 +98,14 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
         return Err(Refusal::Paused);
     }
     session.last_command = command.full_name;
-    (command.handler)(&mut Call { args: *args, session, env })
+    let mut call = Call { args: *args, session, env };
+    events::prepare(&call, command)?;
+    let answer = (command.handler)(&mut call);
+    if !matches!(answer, Err(Refusal::Store(Error::Busy))) {
+        events::conclude(&call, command);
+        monitor::show(&call, command);
+    }
+    answer
 }
 
 /// The command itself or the subcommand that is meant, with the right number of arguments.

@@ -84,7 +84,7 @@ fn clients(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "connected_clients", statistics.sum(Stat::Clients));
     line(text, "maxclients", env.state.settings.max_clients());
     line(text, "blocked_clients", statistics.sum(Stat::Held));
-    line(text, "tracking_clients", 0);
+    line(text, "tracking_clients", statistics.sum(Stat::TrackingClients));
     let pause = env.state.settings.pause();
     line(text, "paused_reason", if pause.lasts(env.now_ms) { "client_pause" } else { "none" });
     line(text, "paused_actions", pause.name(env.now_ms));
@@ -141,6 +141,9 @@ fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "keyspace_misses", sum(Stat::Misses));
     line(text, "pubsub_channels", 0);
     line(text, "pubsub_patterns", 0);
+    line(text, "tracking_total_keys", sum(Stat::TrackingKeys));
+    line(text, "tracking_total_items", sum(Stat::TrackingItems));
+    line(text, "tracking_total_prefixes", sum(Stat::TrackingPrefixes));
     line(text, "total_error_replies", sum(Stat::Errors));
     line(text, "total_reads_processed", sum(Stat::Reads));
     line(text, "total_writes_processed", sum(Stat::Writes));

@@ -374,6 +374,7 @@ fn flush(call: &mut Call<'_, '_>, db: Option<u8>) -> Answer {
         _ => return refuse(SYNTAX),
     }
     call.kv().flush(db)?;
+    call.notify_flush(db);
     call.count_writes(1);
     Ok(Reply::OK)
 }

@@ -4,10 +4,10 @@
 //! is noted, and goes out when the command is over: to subscribers of `__keyspace@<db>__:<key>` and
 //! `__keyevent@<db>__:<event>`, to clients that cache the key, and to HTTP clients that watch keys.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::HashSet};
 
 use super::call::Call;
-use crate::store::{Listeners, Store};
+use crate::store::{Departed, Listeners, Store};
 
 /// The kind of an event, by which `notify-keyspace-events` chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,12 @@ impl EventClasses {
         classes + &letters(&OTHERS)
     }
 
+    /// Whether events are published on the channels of keys, and on those of events.
+    #[must_use]
+    pub fn channels(self) -> (bool, bool) {
+        (self.0 & KEYSPACE != 0, self.0 & KEYEVENT != 0)
+    }
+
     /// Whether an event of this class is published at all.
     #[must_use]
     pub fn publishes(self, class: Class) -> bool {
@@ -109,39 +115,55 @@ impl EventClasses {
     }
 }
 
-/// An event that somebody wants to be told of.
+/// Something that somebody wants to be told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The key's database.
-    pub db: u8,
-    /// The kind of event.
-    pub class: Class,
-    /// Its name.
-    pub event: &'static str,
-    /// The key.
-    pub key: Vec<u8>,
-    /// Number of the client that did it; 0: nobody's.
-    pub client: u64,
-    /// Who wants to be told.
-    pub listeners: Listeners,
+pub enum Notice {
+    /// An event of a key.
+    Key {
+        /// The key's database.
+        db: u8,
+        /// The kind of event.
+        class: Class,
+        /// Its name.
+        event: &'static str,
+        /// The key.
+        key: Vec<u8>,
+        /// Number of the client that did it; 0: nobody's.
+        by: u64,
+        /// Who wants to be told.
+        listeners: Listeners,
+    },
+    /// A database, or all of them, was flushed.
+    Flushed(Option<u8>),
+    /// Keys went of which nobody could be told.
+    Missed,
 }
 
-/// The events of the request at hand.
+/// What there is to tell of the request at hand.
 #[derive(Debug, Default)]
-pub struct Notices(RefCell<Vec<Notice>>);
+pub struct Notices {
+    notices: RefCell<Vec<Notice>>,
+    /// Keys that were not there before the request.
+    absent: RefCell<HashSet<(u8, Vec<u8>)>>,
+}
 
 impl Notices {
     /// Notes an event, if anybody wants to be told of it. After the change that it tells of.
     #[inline]
-    pub fn add(&self, store: &Store, client: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
+    pub fn add(&self, store: &Store, by: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
         let listeners = store.interest().listeners(|| store.interest_hash(key));
         if listeners.is_any() {
-            self.add_for(listeners, client, db, class, event, key);
+            self.tell_departures(store);
+            self.add_for(listeners, by, db, class, event, key);
         }
     }
 
     #[cold]
-    fn add_for(&self, mut listeners: Listeners, client: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
+    fn add_for(&self, mut listeners: Listeners, by: u64, db: u8, class: Class, event: &'static str, key: &[u8]) {
+        let is_new = class.is_change() && event != "del" && self.absent.borrow_mut().remove(&(db, key.to_vec()));
+        if is_new {
+            self.add_for(listeners, by, db, Class::New, "new", key);
+        }
         if !class.is_change() {
             listeners = Listeners { classes: listeners.classes, ..Listeners::default() };
         }
@@ -149,14 +171,49 @@ impl Notices {
             listeners.classes = 0;
         }
         if listeners.is_any() {
-            self.0.borrow_mut().push(Notice { db, class, event, key: key.to_vec(), client, listeners });
+            self.notices.borrow_mut().push(Notice::Key { db, class, event, key: key.to_vec(), by, listeners });
         }
     }
 
-    /// The events so far, which are forgotten here.
+    /// Notes that a database, or all of them, was flushed.
+    pub fn add_flush(&self, store: &Store, db: Option<u8>) {
+        if store.interest().is_listened_to() {
+            self.notices.borrow_mut().push(Notice::Flushed(db));
+        }
+    }
+
+    /// Notes the keys that went without being asked to until now.
+    pub fn tell_departures(&self, store: &Store) {
+        let Some(gone) = store.take_departures() else { return };
+        for Departed { db, key, evicted } in gone.keys {
+            let (class, event) = if evicted { (Class::Evicted, "evicted") } else { (Class::Expired, "expired") };
+            let listeners = store.interest().listeners(|| store.interest_hash(&key));
+            self.add_for(listeners, 0, db, class, event, &key);
+        }
+        if gone.lost {
+            self.notices.borrow_mut().push(Notice::Missed);
+        }
+    }
+
+    /// Begins with a request: nothing is known to be absent.
+    pub(crate) fn forget_absent(&self) {
+        self.absent.borrow_mut().clear();
+    }
+
+    /// Notes that a key is not there before the request.
+    pub(crate) fn note_absent(&self, db: u8, key: &[u8]) {
+        self.absent.borrow_mut().insert((db, key.to_vec()));
+    }
+
+    /// The keys that were not there before the request, if any.
+    pub(crate) fn take_absent(&self) -> HashSet<(u8, Vec<u8>)> {
+        if self.absent.borrow().is_empty() { HashSet::new() } else { self.absent.take() }
+    }
+
+    /// What was noted so far, which is forgotten here.
     #[must_use]
     pub fn take(&self) -> Vec<Notice> {
-        if self.0.borrow().is_empty() { Vec::new() } else { self.0.take() }
+        if self.notices.borrow().is_empty() { Vec::new() } else { self.notices.take() }
     }
 }
 
@@ -171,6 +228,11 @@ impl Call<'_, '_> {
     #[inline]
     pub(crate) fn notify_in(&self, db: u8, class: Class, event: &'static str, key: &[u8]) {
         self.env.state.notices.add(self.env.store, self.session.id, db, class, event, key);
+    }
+
+    /// Tells who listens that a database, or all of them, was flushed, or that the keys of two changed places.
+    pub(crate) fn notify_flush(&self, db: Option<u8>) {
+        self.env.state.notices.add_flush(self.env.store, db);
     }
 
     /// Whether anybody may want to be told of events of keys: a reason to find out more than the reply needs.
@@ -239,8 +301,7 @@ mod tests {
         notices.add(store, 1, 0, Class::Generic, "del", b"k");
         notices.add(store, 1, 3, Class::String, "set", b"k");
         let taken = notices.take();
-        let [notice] = taken.as_slice() else { panic!("{taken:?}") };
-        assert_eq!((notice.db, notice.event, notice.key.as_slice(), notice.client), (3, "set", &b"k"[..], 1));
+        assert!(matches!(taken.as_slice(), [Notice::Key { db: 3, event: "set", by: 1, .. }]), "{taken:?}");
         store.interest().join(crate::store::Audience::Watchers, 0);
         notices.add(store, 1, 0, Class::Generic, "del", b"k");
         notices.add(store, 1, 0, Class::Miss, "keymiss", b"k");

@@ -102,6 +102,13 @@ pub struct Session {
     pub close_after_reply: bool,
     /// What it has subscribed to.
     pub subscriptions: Subscriptions,
+    /// It is told of keys that change: `t`, of a prefix: `B`.
+    pub tracks: bool,
+    pub(crate) tracks_prefixes: bool,
+    /// The client that is told of keys in its place, 0: itself; -1: it is not told.
+    pub(crate) redirect: i64,
+    /// It is shown every command.
+    pub monitors: bool,
     /// Whether a password was needed when it connected; RESET asks for it again.
     pub(crate) needs_auth: bool,
     pub(crate) progress: Progress,
@@ -136,6 +143,10 @@ impl Session {
             commands: 0,
             close_after_reply: false,
             subscriptions: Subscriptions::default(),
+            tracks: false,
+            tracks_prefixes: false,
+            redirect: -1,
+            monitors: false,
             needs_auth,
             progress: Progress::default(),
             dirty: false,
@@ -165,7 +176,12 @@ impl Session {
     /// What it has subscribed to, queued and watched.
     pub(crate) fn standing(&self) -> Standing {
         let [channels, patterns, shard_channels] = self.subscriptions.counts();
-        Standing { channels, patterns, shard_channels, queued: -1, watched: 0, redirect: -1 }
+        Standing { channels, patterns, shard_channels, queued: -1, watched: 0, redirect: self.redirect }
+    }
+
+    /// It is told of keys no more.
+    pub(crate) fn forget_tracking(&mut self) {
+        (self.tracks, self.tracks_prefixes, self.redirect) = (false, false, -1);
     }
 
     /// Letters for what it is doing, `N` if there is nothing to say.
@@ -173,6 +189,9 @@ impl Session {
         let listens = !self.subscriptions.is_empty();
         let letters = [
             ('P', listens),
+            ('O', self.monitors),
+            ('t', self.tracks),
+            ('B', self.tracks_prefixes),
             ('b', self.is_paused),
             ('e', self.no_evict),
             ('T', self.no_touch),

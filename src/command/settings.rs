@@ -24,6 +24,8 @@ use crate::{
 const ROWS: u64 = 128;
 /// Bytes of a setting's value.
 const VALUE_BYTES: u16 = 1024;
+/// Keys that a worker keeps for clients that cache them, unless it is told otherwise.
+const TRACKING_MAX_KEYS: usize = 1_000_000;
 /// The row that identifies a run of the server.
 const RUN_ID: &[u8] = b"run-id";
 /// The row of CLIENT PAUSE.
@@ -42,6 +44,7 @@ struct Current {
     max_clients: usize,
     lock_wait: Duration,
     event_classes: EventClasses,
+    tracking_max_keys: usize,
 }
 
 impl Current {
@@ -53,6 +56,7 @@ impl Current {
             max_clients: config.max_clients,
             lock_wait: config.lock_wait,
             event_classes: EventClasses::default(),
+            tracking_max_keys: TRACKING_MAX_KEYS,
         }
     }
 
@@ -88,6 +92,7 @@ impl Current {
             "maxclients" => self.max_clients = number() as usize,
             "lock-wait" => self.lock_wait = Duration::from_millis(number()),
             "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
+            "tracking-table-max-keys" => self.tracking_max_keys = number() as usize,
             _ => {}
         }
     }
@@ -259,6 +264,12 @@ impl Settings {
         self.pause.set(pause);
         self.store.interest().note_settings();
         Ok(())
+    }
+
+    /// How many keys a worker keeps for clients that cache them; 0: no limit.
+    #[must_use]
+    pub fn tracking_max_keys(&self) -> usize {
+        self.current.borrow().tracking_max_keys
     }
 
     /// Changes several settings, or none if one of them cannot be changed so; that one's name and the reason are returned.

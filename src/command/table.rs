@@ -2,7 +2,7 @@
 
 use super::{
     Reply, bitfield, bits, call::Call, client, compare, connection, counters, dump, functions, introspect, keys, lcs,
-    msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
+    monitor, msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
 };
 
 /// What carries a command out.
@@ -151,6 +151,7 @@ const GROUPS: &[&[Command]] = &[
     client::COMMANDS,
     server::COMMANDS,
     introspect::COMMANDS,
+    monitor::COMMANDS,
     pubsub::COMMANDS,
     functions::COMMANDS,
 ];

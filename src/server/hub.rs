@@ -9,7 +9,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-use super::{hold::Holding, roster::Roster};
+use super::{hold::Holding, news::Losses, roster::Roster};
 use crate::{
     command::{Env, WorkerState},
     config::Config,
@@ -45,6 +45,8 @@ pub(super) struct Hub {
     pub(super) holding: Holding,
     /// Held by those who are being turned away.
     farewells: Rc<()>,
+    /// Who died.
+    pub(super) losses: Losses,
     draining: Cell<bool>,
     started: Instant,
     /// Milliseconds since `started`, as of the last tick.
@@ -66,6 +68,7 @@ impl Hub {
             tag: HeaderValue::from_str(&tag).expect("digits and a slash"),
             holding: Holding::default(),
             farewells: Rc::default(),
+            losses: Losses::default(),
             draining: Cell::new(false),
             started: Instant::now(),
             uptime_ms: Cell::new(0),

@@ -6,6 +6,7 @@ mod hold;
 mod http;
 mod hub;
 mod mailbox;
+mod news;
 mod post;
 mod resp;
 mod roster;

@@ -7,6 +7,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     hub::Hub,
     mailbox::{Form, Mailbox},
+    news,
 };
 use crate::{
     command::{Heard, Kind, Message, Proto},
@@ -39,11 +40,16 @@ pub(super) fn collect_if_told(hub: &Hub) {
 
 /// Delivers the letters that are there.
 pub(super) fn deliver(hub: &Hub) {
-    if !hub.state.bus.has_letters() {
-        return;
+    if hub.state.bus.has_letters() {
+        deliver_letters(hub);
     }
+    news::deliver(hub);
+}
+
+fn deliver_letters(hub: &Hub) {
     if hub.state.bus.take_lost() {
         end_listeners(hub);
+        news::missed(hub);
     }
     while let Some(letter) = hub.state.bus.next() {
         match Message::decode(&letter.bytes) {
@@ -54,6 +60,11 @@ pub(super) fn deliver(hub: &Hub) {
                 });
             }
             Some(Message::Kill { clients }) => kill(hub, clients),
+            Some(Message::KeyEvent { by, key, .. }) => hub.state.tracking.key_changed(by, key),
+            Some(Message::Flushed { .. }) => hub.state.tracking.all_changed(),
+            Some(Message::Missed) => news::missed(hub),
+            Some(Message::Invalidate { client, keys }) => news::invalidate(hub, client, keys),
+            Some(Message::Monitor { line }) => news::show(hub, line),
             None => tracing::error!("a message of another worker cannot be read"),
         }
     }

@@ -332,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn exchange_mail(&self, session: &Session, replies: &mut Vec<u8>) {
         let mailbox = &self.place.mailbox;
         mailbox.set_form(if session.proto == Proto::Resp3 { Form::Resp3 } else { Form::Resp2 });
-        mailbox.set_listens(!session.subscriptions.is_empty());
+        mailbox.set_listens(session.monitors || !session.subscriptions.is_empty());
         post::deliver(&self.hub);
         if !mailbox.is_empty() {
             mailbox.take_into(replies, usize::MAX);

@@ -16,10 +16,7 @@ use super::{
     hub::Hub,
     mailbox::{Form, Mailbox},
 };
-use crate::{
-    command::{self, Session},
-    store::Stat,
-};
+use crate::{command::Session, store::Stat};
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +85,7 @@ impl Drop for Place {
         if let Some(session) = seat.and_then(|seat| seat.session) {
             let id = session.borrow().id;
             self.hub.roster.mailboxes.borrow_mut().remove(&id);
-            command::leave(&self.hub.state, &mut session.borrow_mut());
+            self.hub.state.leave(&mut session.borrow_mut());
             self.hub.state.clients.remove(id);
         }
     }

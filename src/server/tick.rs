@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{hub::Hub, post, roster::Phase};
-use crate::store::Stat;
+use crate::{command, store::Stat};
 
 /// Between two ticks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -33,6 +33,11 @@ pub(super) async fn run(hub: Rc<Hub>) {
         hub.state.pubsub.tick();
         // One who died between publishing and ringing the bell has left something unheard.
         post::collect(&hub);
+        // What the sweep has freed is told of, whether anybody sends a request or not.
+        command::tell(&hub.env());
+        hub.losses.look(&hub);
+        hub.state.tracking.trim(hub.state.settings.tracking_max_keys());
+        post::deliver(&hub);
         if tick.is_multiple_of(ROUND) {
             look_after_connections(&hub);
         }

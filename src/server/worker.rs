@@ -72,6 +72,7 @@ async fn serve(worker: Worker) -> io::Result<()> {
     state.bus.wake_by(wake_by(worker.bells));
     let hub = Rc::new(Hub::new(worker.index, worker.workers, worker.store, worker.config, state));
     hub.beat();
+    hub.losses.note(&hub);
     let mut doors = Vec::new();
     doors.extend(worker.http.map(Door::http).transpose()?);
     doors.extend(worker.resp.map(Door::resp).transpose()?);

@@ -30,13 +30,51 @@ pub enum Message<'a> {
         /// Their numbers, 8 bytes each.
         clients: &'a [u8],
     },
+    /// For clients that cache the key, or watch it.
+    KeyEvent {
+        /// Number of the client that did it; 0: nobody's.
+        by: u64,
+        /// The key's database.
+        db: u8,
+        /// The name of the event.
+        event: &'a [u8],
+        /// The key.
+        key: &'a [u8],
+    },
+    /// A database, or all of them, was flushed: for clients that cache or watch keys.
+    Flushed {
+        /// The database.
+        db: Option<u8>,
+    },
+    /// Something that clients should have been told of keys was lost.
+    Missed,
+    /// For a client that is told in the place of another that keys have changed.
+    Invalidate {
+        /// The client.
+        client: u64,
+        /// The keys, as a RESP list; empty: all.
+        keys: &'a [u8],
+    },
+    /// A command that was carried out: for clients that watch commands.
+    Monitor {
+        /// The line that they are shown.
+        line: &'a [u8],
+    },
 }
 
 mod tag {
     pub(super) const PUBLISH: u8 = 1;
     pub(super) const SHARD_PUBLISH: u8 = 2;
     pub(super) const KILL: u8 = 3;
+    pub(super) const KEY_EVENT: u8 = 4;
+    pub(super) const FLUSHED: u8 = 5;
+    pub(super) const MISSED: u8 = 6;
+    pub(super) const INVALIDATE: u8 = 7;
+    pub(super) const MONITOR: u8 = 8;
 }
+
+/// Stands for all databases.
+const ALL_DATABASES: u64 = u64::MAX;
 
 impl<'a> Message<'a> {
     /// Bytes of [`Message::encode`].
@@ -45,6 +83,11 @@ impl<'a> Message<'a> {
         match self {
             Self::Publish { channel, payload, .. } => 1 + 2 * 4 + channel.len() + payload.len(),
             Self::Kill { clients } => 1 + 4 + clients.len(),
+            Self::KeyEvent { event, key, .. } => 1 + 2 * 8 + 2 * 4 + event.len() + key.len(),
+            Self::Flushed { .. } => 1 + 8,
+            Self::Missed => 1,
+            Self::Invalidate { keys, .. } => 1 + 8 + 4 + keys.len(),
+            Self::Monitor { line } => 1 + 4 + line.len(),
         }
     }
 
@@ -62,6 +105,27 @@ impl<'a> Message<'a> {
                 out.tag(tag::KILL);
                 out.string(clients);
             }
+            Self::KeyEvent { by, db, event, key } => {
+                out.tag(tag::KEY_EVENT);
+                out.number(*by);
+                out.number(u64::from(*db));
+                out.string(event);
+                out.string(key);
+            }
+            Self::Flushed { db } => {
+                out.tag(tag::FLUSHED);
+                out.number(db.map_or(ALL_DATABASES, u64::from));
+            }
+            Self::Missed => out.tag(tag::MISSED),
+            Self::Invalidate { client, keys } => {
+                out.tag(tag::INVALIDATE);
+                out.number(*client);
+                out.string(keys);
+            }
+            Self::Monitor { line } => {
+                out.tag(tag::MONITOR);
+                out.string(line);
+            }
         }
         out.0
     }
@@ -76,6 +140,19 @@ impl<'a> Message<'a> {
                 Self::Publish { kind, channel: bytes.string()?, payload: bytes.string()? }
             }
             tag::KILL => Self::Kill { clients: bytes.string()? },
+            tag::KEY_EVENT => Self::KeyEvent {
+                by: bytes.number()?,
+                db: u8::try_from(bytes.number()?).ok()?,
+                event: bytes.string()?,
+                key: bytes.string()?,
+            },
+            tag::FLUSHED => match bytes.number()? {
+                ALL_DATABASES => Self::Flushed { db: None },
+                db => Self::Flushed { db: Some(u8::try_from(db).ok()?) },
+            },
+            tag::MISSED => Self::Missed,
+            tag::INVALIDATE => Self::Invalidate { client: bytes.number()?, keys: bytes.string()? },
+            tag::MONITOR => Self::Monitor { line: bytes.string()? },
             _ => return None,
         };
         bytes.0.is_empty().then_some(message)
@@ -87,6 +164,10 @@ struct Writer(Vec<u8>);
 impl Writer {
     fn tag(&mut self, tag: u8) {
         self.0.push(tag);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     fn string(&mut self, bytes: &[u8]) {
@@ -108,6 +189,10 @@ impl<'a> Reader<'a> {
         self.take(1).map(|tag| tag[0])
     }
 
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
     fn string(&mut self) -> Option<&'a [u8]> {
         let len: [u8; 4] = self.take(4)?.try_into().ok()?;
         self.take(u32::from_le_bytes(len) as usize)
@@ -125,6 +210,12 @@ mod tests {
             publish(Kind::Channel, b"", b""),
             publish(Kind::Shard, b"\0\xff", &[b'x'; 3000]),
             Message::Kill { clients: &[7; 16] },
+            Message::KeyEvent { by: 7, db: 15, event: b"set", key: b"k\0" },
+            Message::Flushed { db: Some(3) },
+            Message::Flushed { db: None },
+            Message::Missed,
+            Message::Invalidate { client: u64::MAX, keys: b"*1\r\n$1\r\nk\r\n" },
+            Message::Monitor { line: b"1.000000 [0 x] \"ping\"" },
         ]
     }
 

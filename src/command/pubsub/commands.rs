@@ -110,7 +110,7 @@ pub fn publish(state: &WorkerState, kind: Kind, channel: &[u8], payload: &[u8]) 
 }
 
 /// Unsubscribes a client that is gone from everything.
-pub fn leave(state: &WorkerState, session: &mut Session) {
+pub(crate) fn leave(state: &WorkerState, session: &mut Session) {
     let mut own = std::mem::take(&mut session.subscriptions);
     state.pubsub.leave(&mut own, session.id);
 }

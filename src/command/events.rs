@@ -1,0 +1,106 @@
+//! What happens around a command while somebody listens. Before it, keys whose time has passed are freed, so that this is told of first,
+//! and the keys that a caching client is about to read are noted. After it, everybody is told of what it did.
+
+use super::{Class, Env, EventClasses, Kind, Message, Notice, call::Call, publish, refusal::Answer, table::Command};
+use crate::store::{Audience, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
+
+/// Before a command is carried out. A few loads if nobody listens.
+///
+/// # Errors
+///
+/// [`crate::Error::Busy`]: a stopped process is in the way.
+#[inline]
+pub(crate) fn prepare(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
+    let looks = command.keys.0 > 0 && (call.session.tracks || call.is_listened_to());
+    if looks { look_ahead(call, command) } else { Ok(()) }
+}
+
+#[cold]
+fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
+    let reads = command.flags.contains(&"readonly");
+    let notices = &call.env.state.notices;
+    let published = EventClasses::from_bits(call.env.store.interest().event_classes());
+    let wants_absent = published.publishes(if reads { Class::Miss } else { Class::New });
+    notices.forget_absent();
+    for key in keys_of(call, command).filter(|key| key.len() <= MAX_KV_KEY_BYTES) {
+        call.kv().free_expired(call.db(), key)?;
+        if wants_absent && !call.kv().exists(call.db(), key)? {
+            notices.note_absent(call.db(), key);
+        }
+    }
+    notices.tell_departures(call.env.store);
+    if reads && call.session.tracks {
+        let max = call.env.state.settings.tracking_max_keys();
+        call.env.state.tracking.remember(call.session.id, keys_of(call, command), max);
+    }
+    Ok(())
+}
+
+/// The keys that a request names.
+fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let (first, last, step) = command.keys;
+    let len = call.args.len() as i64;
+    let last = if last < 0 { len + last } else { last.min(len - 1) };
+    let args = call.args;
+    (first..=last).step_by(step.max(1) as usize).map(move |at| args.get(at as usize))
+}
+
+/// After a command was carried out: a read tells of what it did not find.
+#[inline]
+pub(crate) fn conclude(call: &Call<'_, '_>, command: &Command) {
+    if command.keys.0 > 0 && call.is_listened_to() && command.flags.contains(&"readonly") {
+        for (db, key) in call.env.state.notices.take_absent() {
+            call.notify_in(db, Class::Miss, "keymiss", &key);
+        }
+    }
+}
+
+/// Sends what was noted, and what was posted before: of a request that is over, or of what happened between requests.
+pub fn tell(env: &Env<'_>) {
+    env.state.notices.tell_departures(env.store);
+    env.state.notices.take().into_iter().for_each(|notice| tell_of(env, notice));
+    env.state.monitors.tell(env);
+    env.state.bus.flush();
+}
+
+fn tell_of(env: &Env<'_>, notice: Notice) {
+    match notice {
+        Notice::Key { db, class, event, key, by, listeners } => {
+            let targets = workers_of(listeners.cached | listeners.broadcast | listeners.watched, env.workers);
+            let message = Message::KeyEvent { by, db, event: event.as_bytes(), key: &key };
+            if !env.state.bus.post(targets, &message) {
+                // The key is longer than a message can be.
+                env.state.bus.post(targets, &Message::Missed);
+            }
+            if EventClasses::from_bits(listeners.classes).publishes(class) {
+                publish_event(env, EventClasses::from_bits(listeners.classes), db, event, &key);
+            }
+        }
+        Notice::Flushed(db) => {
+            env.state.bus.post(those_who_listen(env), &Message::Flushed { db });
+        }
+        Notice::Missed => {
+            env.state.bus.post(those_who_listen(env), &Message::Missed);
+        }
+    }
+}
+
+/// The workers with clients that cache or watch keys.
+fn those_who_listen(env: &Env<'_>) -> Targets {
+    let audiences = [Audience::Tracking, Audience::Broadcast, Audience::Watchers];
+    let masks = audiences.into_iter().map(|audience| env.store.interest().audience(audience));
+    workers_of(masks.fold(0, |all, mask| all | mask), env.workers)
+}
+
+/// Publishes an event on the channels of its key and of its kind. What is too long to be published is not.
+fn publish_event(env: &Env<'_>, classes: EventClasses, db: u8, event: &str, key: &[u8]) {
+    let (by_key, by_event) = classes.channels();
+    if by_key {
+        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+        let _ = publish(env.state, Kind::Channel, &channel, event.as_bytes());
+    }
+    if by_event {
+        let channel = format!("__keyevent@{db}__:{event}");
+        let _ = publish(env.state, Kind::Channel, channel.as_bytes(), key);
+    }
+}
