@@ -78,8 +78,10 @@ pub struct Header {
     pub keys_sweep: AtomicU64,
     /// Pages of records in use.
     pub record_pages: AtomicU64,
+    /// Which database of the records each number stands for: 4 bits each, exclusive-or the number.
+    pub databases: AtomicU64,
     /// Zero.
-    pub tail: [u64; 478],
+    pub tail: [u64; 477],
 }
 
 layout!(Header, size 4096, align 128, {
@@ -88,7 +90,7 @@ layout!(Header, size 4096, align 128, {
     started_ms: u64 = 80, recoveries: u64 = 88, directory_version: u64 = 96, reserved: [u64; 2] = 104,
     gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, reserved2: [u64; 14] = 136,
     directory_lock: u32 = 248, keys_expire: u32 = 252, keys_sweep: u64 = 256, record_pages: u64 = 264,
-    tail: [u64; 478] = 272,
+    databases: u64 = 272, tail: [u64; 477] = 280,
 });
 
 /// What a segment is asked to be.

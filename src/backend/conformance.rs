@@ -184,6 +184,7 @@ macro_rules! suite {
                 a_full_space_refuses_updates_that_need_room
                 many_are_set_under_a_condition_with_an_expiry
                 a_key_moves_to_another_database
+                databases_swap_with_all_that_is_in_them
             }
             threads {
                 no_sum_is_lost

@@ -2,6 +2,9 @@
 //!
 //! Only the last `*` seen is ever gone back to, so the cost is at most pattern times text, whatever the pattern.
 
+/// A pattern with more stars than that, each behind something else, matches nothing: it would take too long to find out.
+const MAX_STARS: usize = 1000;
+
 /// Whether the whole of `text` matches `pattern`.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     search(pattern, text, false)
@@ -13,6 +16,9 @@ pub(crate) fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 fn search(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
+    if pattern.len() > MAX_STARS && stars(pattern) > MAX_STARS {
+        return false;
+    }
     let (mut p, mut t) = (0, 0);
     // Behind the last star, and the text that the star has not swallowed yet.
     let mut retry: Option<(usize, usize)> = None;
@@ -40,6 +46,12 @@ fn search(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
             _ => return false,
         }
     }
+}
+
+/// How often a star follows something else.
+fn stars(pattern: &[u8]) -> usize {
+    let starts = pattern.iter().zip(std::iter::once(&0).chain(pattern));
+    starts.filter(|&(&byte, &before)| byte == b'*' && before != b'*').count()
 }
 
 /// How much of the pattern's front matches `byte`; `None` if it does not match.

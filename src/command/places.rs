@@ -23,6 +23,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key db",
         "Moves a key to another database.",
     ),
+    Command::new("swapdb", 3, swapdb).group("server").flags(WRITE_FAST).docs(
+        "4.0.0",
+        "index1 index2",
+        "Swaps two databases.",
+    ),
 ];
 
 /// Argument `index` as a database.
@@ -88,6 +93,19 @@ fn move_to(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::flag(moved))
 }
 
+fn swapdb(call: &mut Call<'_, '_>) -> Answer {
+    let index = |at: usize, wrong: &'static str| {
+        let number = parse_int(call.arg(at)).and_then(|number| i32::try_from(number).ok());
+        number.ok_or(Refusal::from(wrong))
+    };
+    let indexes = [index(1, "ERR invalid first DB index")?, index(2, "ERR invalid second DB index")?];
+    let [one, other] = indexes.map(|number| u8::try_from(number).ok().filter(|&db| usize::from(db) < DATABASES));
+    let (Some(one), Some(other)) = (one, other) else { return refuse(NO_SUCH_DATABASE) };
+    call.kv().swap(one, other)?;
+    call.count_writes(1);
+    Ok(Reply::OK)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::command::testing::{Server, check};
@@ -111,6 +129,24 @@ mod tests {
                 ("COPY a a DB", "-ERR syntax error"),
                 ("SELECT 3", "+OK"),
                 ("GET a", "$1 2"),
+            ],
+        );
+    }
+
+    #[test]
+    fn databases_are_swapped() {
+        check(
+            &Server::new(),
+            &[
+                ("SET a 1", "+OK"),
+                ("SWAPDB 0 3", "+OK"),
+                ("GET a", "$-1"),
+                ("SELECT 3", "+OK"),
+                ("GET a", "$1 1"),
+                ("SWAPDB x 3", "-ERR invalid first DB index"),
+                ("SWAPDB 0 99999999999", "-ERR invalid second DB index"),
+                ("SWAPDB 0 16", "-ERR DB index is out of range"),
+                ("SWAPDB -1 0", "-ERR DB index is out of range"),
             ],
         );
     }

@@ -8,7 +8,7 @@
 //!   server stops, when and where.
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
-/// Every point, in the order in which an insertion passes them; then those of making a table, of a flush, of a long pass, of recovery,
+/// Every point, in the order in which an insertion passes them; then those of making a table, of a flush, of a swap of databases, of a long pass, of recovery,
 /// of publishing a message, of making a segment, and of a wait that ended because somebody woke the waiter, or because its time was up.
 pub const POINTS: &[&str] = &[
     "entered",
@@ -35,6 +35,8 @@ pub const POINTS: &[&str] = &[
     "table-live",
     "table-made",
     "record-hinted",
+    "before-swap",
+    "swapped",
     "breathing",
     "settling",
     "ring-claimed",

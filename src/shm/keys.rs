@@ -8,6 +8,7 @@
 
 mod batch;
 mod change;
+mod databases;
 mod expired;
 mod record;
 mod rename;
@@ -89,7 +90,9 @@ impl Keys {
         Self { segment: segment.clone(), space: segment.keys_space() }
     }
 
+    /// A key, by what its database is at the moment: to be called behind a raised flag, or after the gate's sequence was read.
     fn key<'a>(&self, db: u8, bytes: &'a [u8]) -> Key<'a> {
+        let db = self.records_db(db);
         Key { bytes, db, hash: self.segment.hash(bytes, db) }
     }
 
@@ -144,14 +147,13 @@ impl Keys {
         key: &[u8],
         mut out: Option<&mut Vec<u8>>,
     ) -> Result<Option<Value>, Refusal> {
-        let key = self.key(db, key);
         let start = out.as_ref().map_or(0, |out| out.len());
         let mut attempt = Attempt::default();
         for _ in 0..OPTIMISM {
             let Ok(gate) = gate::sequence(&self.segment, &mut attempt) else {
                 break;
             };
-            let looked = self.look(key, out.as_deref_mut());
+            let looked = self.look(self.key(db, key), out.as_deref_mut());
             fence(Ordering::Acquire);
             if let Some(seen) = looked
                 && gate::unchanged(&self.segment, gate)
@@ -165,7 +167,7 @@ impl Keys {
             cut(&mut out, start);
             std::hint::spin_loop();
         }
-        self.read_locked(patience, now_ms, key, out, start)
+        self.read_locked(patience, now_ms, (db, key), out, start)
     }
 
     #[cold]
@@ -173,14 +175,14 @@ impl Keys {
         &self,
         patience: Option<Duration>,
         now_ms: u64,
-        key: Key<'_>,
+        (db, key): (u8, &[u8]),
         mut out: Option<&mut Vec<u8>>,
         start: usize,
     ) -> Result<Option<Value>, Refusal> {
         patiently(&self.segment, patience, || {
             cut(&mut out, start);
             let mut writer = Writer::enter(&self.segment)?;
-            let Some(seen) = self.lock_key(&mut writer, key)? else {
+            let Some(seen) = self.lock_key(&mut writer, self.key(db, key))? else {
                 return Ok(None);
             };
             if is_past(seen.expire_at(), now_ms) {
@@ -217,13 +219,13 @@ impl Keys {
     /// Keys of a database.
     #[must_use]
     pub fn len(&self, db: u8) -> u64 {
-        self.segment.sum_cell(slot::key_cell(db))
+        self.segment.sum_cell(slot::key_cell(self.records_db(db)))
     }
 
     /// Keys of a database that have an expiry.
     #[must_use]
     pub fn expiring(&self, db: u8) -> u64 {
-        self.segment.sum_cell(slot::expiring_cell(db))
+        self.segment.sum_cell(slot::expiring_cell(self.records_db(db)))
     }
 
     /// Whether a database has no keys.

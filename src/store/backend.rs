@@ -169,6 +169,8 @@ pub trait KvBackend: Send + Sync {
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool>;
     /// Moves a key to another database, with value and expiry; false if it is absent, or if there is such a key already.
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool>;
+    /// Swaps two databases, with all that is in them, in one step.
+    fn swap(&self, one: u8, other: u8) -> Result<()>;
     /// Some key, every one about equally likely.
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>>;
     /// The next keys, about `count` of them, from `cursor` on (0: from the start). A key that is present

@@ -148,3 +148,29 @@ pub(crate) fn a_key_moves_to_another_database(store: &Store) {
     assert!(kv.move_to(0, b"a", 16).is_err());
     assert_eq!(value(store, "a"), bytes("other"));
 }
+
+pub(crate) fn databases_swap_with_all_that_is_in_them(store: &Store) {
+    let kv = store.kv();
+    let of = |db: u8| {
+        let mut value = Vec::new();
+        kv.get(db, b"a", &mut value).unwrap().then_some(value)
+    };
+    put_until(store, "a", "zero", FAR);
+    put(store, "b", "zero");
+    kv.update(15, b"a", &mut |_| Ok(Update::Set(b"fifteen"[..].into(), Expiry::Never))).unwrap();
+    kv.swap(0, 15).unwrap();
+    assert_eq!((of(0), of(15), kv.ttl(15, b"a")), (Some(b"fifteen".to_vec()), bytes("zero"), Ok(Ttl::At(FAR_MS))));
+    assert_eq!((kv.len(0), kv.len(15), kv.expiring(0), kv.expiring(15)), (Ok(1), Ok(2), Ok(0), Ok(1)));
+    kv.swap(15, 7).unwrap();
+    kv.swap(7, 7).unwrap();
+    assert_eq!((of(7), of(15), kv.scan(7, 0, 100).unwrap().keys.len()), (bytes("zero"), None, 2));
+    assert_eq!((kv.mget(7, &[b"a", b"b"]), kv.random_key(15)), (Ok(vec![bytes("zero"), bytes("zero")]), Ok(None)));
+    kv.flush(Some(7)).unwrap();
+    assert_eq!((kv.len(7), kv.len(0), of(0)), (Ok(0), Ok(1), Some(b"fifteen".to_vec())));
+    put(store, "a", "new");
+    kv.swap(0, 1).unwrap();
+    assert_eq!((of(1), of(0)), (bytes("new"), None));
+    assert!(kv.swap(0, 16).is_err() && kv.swap(16, 0).is_err());
+    kv.flush(None).unwrap();
+    assert_eq!((of(1), kv.len(1)), (None, Ok(0)));
+}

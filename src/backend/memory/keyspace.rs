@@ -316,6 +316,13 @@ impl KvBackend for MemoryKeyspace {
         Ok(true)
     }
 
+    fn swap(&self, one: u8, other: u8) -> Result<()> {
+        check(other, b"")?;
+        let mut open = self.open(one, &[])?;
+        open.databases.swap(usize::from(one), usize::from(other));
+        Ok(())
+    }
+
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
         let mut open = self.open(db, &[])?;
         let now_ms = open.now_ms;

@@ -81,6 +81,7 @@ pub(super) enum KeyOp {
     Expire(usize, Expiry, ExpireRule),
     Rename(usize, usize, bool),
     MoveTo(usize, u8),
+    Swap(u8, u8),
     Update(usize, Text, Expiry),
     UpdateMany(usize, usize, Text, Expiry),
     Random,
@@ -111,6 +112,7 @@ pub(super) fn op() -> impl Strategy<Value = KeyOp> {
             .prop_map(|(key, expiry, rule)| KeyOp::Expire(key, expiry, rule)),
         4 => (key(), key(), any::<bool>()).prop_map(|(from, to, absent)| KeyOp::Rename(from, to, absent)),
         2 => (key(), 0..3_u8).prop_map(|(number, to)| KeyOp::MoveTo(number, to)),
+        1 => (0..3_u8, 0..17_u8).prop_map(|(one, other)| KeyOp::Swap(one, other)),
         4 => (key(), text(), expiry()).prop_map(|(number, text, expiry)| KeyOp::Update(number, text, expiry)),
         4 => (0..7_usize, 7..14_usize, text(), expiry())
             .prop_map(|(one, other, text, expiry)| KeyOp::UpdateMany(one, other, text, expiry)),
@@ -158,6 +160,7 @@ impl KeyOp {
             Self::Expire(number, expiry, rule) => kv.expire(db, &key(*number), *expiry, *rule).into(),
             Self::Rename(from, to, if_absent) => kv.rename(db, &key(*from), &key(*to), *if_absent).into(),
             Self::MoveTo(number, to) => kv.move_to(db, &key(*number), *to).into(),
+            Self::Swap(one, other) => kv.swap(*one, *other).into(),
             Self::Update(number, text, expiry) => {
                 kv.update(db, &key(*number), &mut |current| Ok(made_of(current, &text.bytes(), *expiry))).into()
             }

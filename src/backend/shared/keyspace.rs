@@ -303,6 +303,12 @@ impl KvBackend for SharedStore {
         Ok(self.relocate((db, key), (to, key), true)?.unwrap_or(false))
     }
 
+    fn swap(&self, one: u8, other: u8) -> Result<()> {
+        check(one, b"")?;
+        check(other, b"")?;
+        self.keys.swap_databases(self.patience, one, other).map_err(refused)
+    }
+
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
         check(db, b"")?;
         // Without random numbers any key is as good as another.

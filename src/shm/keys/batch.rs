@@ -59,11 +59,11 @@ impl Keys {
         pairs: &[(&[u8], &[u8])],
         rule: &SetRule<'_>,
     ) -> Result<bool, Refusal> {
-        let keys: Vec<Key<'_>> = pairs.iter().map(|(key, _)| self.key(db, key)).collect();
+        let keys = || -> Vec<Key<'_>> { pairs.iter().map(|(key, _)| self.key(db, key)).collect() };
         let mut written = false;
         if pairs.len() > MAX_BATCH_ROWS {
             for round in 0.. {
-                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys, pairs, rule);
+                let set = |gate: &mut Gate<'_>| self.set_behind_gate(gate, now_ms, db, &keys(), pairs, rule);
                 let outcome = gate::behind(&self.segment, patience, set);
                 match outcome {
                     Err(Refusal::OutOfMemory) => self.make_room(patience, now_ms, round, true)?,
@@ -73,7 +73,7 @@ impl Keys {
         }
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
-            let step = self.try_set_many(writer, now_ms, db, &keys, pairs, rule, &mut written);
+            let step = self.try_set_many(writer, now_ms, db, &keys(), pairs, rule, &mut written);
             writer.unlock_to(held);
             step
         })?;
@@ -106,7 +106,7 @@ impl Keys {
             return Ok(Step::NoRoom);
         };
         let mut intent = Intent::new();
-        let mut tally = Tally::of(writer.slot(), db);
+        let mut tally = Tally::of(writer.slot(), self.records_db(db));
         let mut unused = claimed.iter();
         for ((key, encoded), seen) in keys.iter().zip(&encoded).zip(&found) {
             match seen {
@@ -197,7 +197,7 @@ impl Keys {
         let tree = heap::take_tree(writer, chunks * CHUNK_BYTES).ok_or(Refusal::OutOfMemory)?;
         heap::list_old(slot, tree, true);
         let mut intent = Intent::in_chunks(tree);
-        let mut tally = Tally::of(slot, db);
+        let mut tally = Tally::of(slot, self.records_db(db));
         let (mut new, mut old) = (None::<Ledger>, None::<Ledger>);
         let mut claimed = HashSet::new();
         for (key, pair) in keys.iter().zip(pairs) {
@@ -265,20 +265,26 @@ impl Keys {
         db: u8,
         keys: &[&[u8]],
     ) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
-        let keys: Vec<Key<'_>> = keys.iter().map(|key| self.key(db, key)).collect();
+        let count = keys.len();
+        let keys = || -> Vec<Key<'_>> { keys.iter().map(|key| self.key(db, key)).collect() };
         for _ in 0..OPTIMISM {
-            if let Some(values) = self.try_read_many(now_ms, &keys) {
+            let gate = gate::sequence_if_open(&self.segment);
+            let values = self.try_read_many(now_ms, &keys());
+            if let Some(values) = values
+                && gate.is_some_and(|gate| gate::unchanged(&self.segment, gate))
+            {
                 return Ok(values);
             }
             std::hint::spin_loop();
         }
-        if keys.len() > MAX_BATCH_ROWS {
+        if count > MAX_BATCH_ROWS {
             return gate::behind(&self.segment, patience, |_| {
-                keys.iter().map(|key| self.value_alone(now_ms, *key)).collect()
+                keys().iter().map(|key| self.value_alone(now_ms, *key)).collect()
             });
         }
         patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
+            let keys = keys();
             loop {
                 if let Some(found) = self.lock_keys(&mut writer, &keys)? {
                     let live = |seen: &Seen| !is_past(seen.expire_at(), now_ms);

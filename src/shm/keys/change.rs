@@ -53,10 +53,9 @@ impl Keys {
         key: &[u8],
         by: i64,
     ) -> Result<Option<Option<i64>>, Refusal> {
-        let key = self.key(db, key);
         patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
-            let Some(seen) = self.lock_key(&mut writer, key)? else {
+            let Some(seen) = self.lock_key(&mut writer, self.key(db, key))? else {
                 return Ok(None);
             };
             if seen.flags() & flag::ENCODING != flag::INT || is_past(seen.expire_at(), now_ms) {
@@ -91,13 +90,13 @@ impl Keys {
         with_value: bool,
         change: &mut dyn FnMut(Option<Record<'_>>) -> Change<'v>,
     ) -> Result<(), Refusal> {
-        let key = self.key(db, key);
         let mut value = Vec::new();
         let mut defeats = 0;
         self.with_room(patience, now_ms, &mut |writer| {
             value.clear();
             let value = with_value.then_some(&mut value);
             let held = writer.held();
+            let key = self.key(db, key);
             let step = self.try_change(writer, now_ms, key, value, defeats >= DEFEATS, change);
             writer.unlock_to(held);
             defeats += u32::from(matches!(step, Ok(Step::Again)));

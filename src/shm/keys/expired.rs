@@ -20,7 +20,6 @@ impl Keys {
     ///
     /// [`Refusal::Busy`] while the gate is closed.
     pub fn free_expired(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<bool, Refusal> {
-        let key = self.key(db, key);
         let expired = |row: &u32| {
             self.header(*row).is_some_and(|header| {
                 row::is_live(header.sequence.load(Ordering::Acquire))
@@ -28,7 +27,7 @@ impl Keys {
             })
         };
         patiently(&self.segment, patience, || {
-            let found = self.space.find(&self.segment, key).map(|found| found.row);
+            let found = self.space.find(&self.segment, self.key(db, key)).map(|found| found.row);
             let Some(row) = found.filter(expired) else {
                 return Ok(false);
             };

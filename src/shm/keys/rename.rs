@@ -26,10 +26,10 @@ impl Keys {
         to: (u8, &[u8]),
         if_absent: bool,
     ) -> Result<Option<bool>, Refusal> {
-        let keys = [self.key(from.0, from.1), self.key(to.0, to.1)];
         let mut outcome = None;
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
+            let keys = [self.key(from.0, from.1), self.key(to.0, to.1)];
             let step = self.try_rename(writer, now_ms, &keys, if_absent, &mut outcome);
             writer.unlock_to(held);
             step

@@ -48,10 +48,10 @@ impl Keys {
         targets: &[(u8, &[u8], bool)],
         change: &mut dyn FnMut(&[Option<Record<'_>>]) -> Vec<Change<'v>>,
     ) -> Result<(), Refusal> {
-        let keys: Vec<Key<'_>> = targets.iter().map(|&(db, key, _)| self.key(db, key)).collect();
         let mut defeats = 0;
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
+            let keys: Vec<Key<'_>> = targets.iter().map(|&(db, key, _)| self.key(db, key)).collect();
             let step = self.try_change_many(writer, now_ms, &keys, targets, defeats >= DEFEATS, change);
             writer.unlock_to(held);
             defeats += u32::from(matches!(step, Ok(Step::Again)));

@@ -42,6 +42,7 @@ impl Keys {
         let mut attempt = Attempt::default();
         loop {
             let gate = gate::sequence(&self.segment, &mut attempt)?;
+            let db = self.records_db(db);
             key.clear();
             let (Some(header), Some(words)) = (self.header(row), self.space.words(&self.segment, row)) else {
                 return Ok(false);
@@ -131,7 +132,7 @@ impl Keys {
     /// [`Refusal::Busy`].
     pub fn flush(&self, patience: Option<Duration>, db: Option<u8>) -> Result<(), Refusal> {
         gate::behind(&self.segment, patience, |gate| {
-            let db = db.map_or(DATABASES as u64, u64::from);
+            let db = db.map_or(DATABASES as u64, |db| u64::from(self.records_db(db)));
             journal::carry_out_gated(gate.writer(), op::FLUSH, [db, 0]);
             Ok(())
         })

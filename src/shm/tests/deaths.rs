@@ -276,6 +276,7 @@ deaths! {
         Keys::new(segment).change_many(None, NOW, &targets, change).unwrap();
     };
     key_move: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (7, b"tree"), true).unwrap(); };
+    key_swap: some_keys, |segment| Keys::new(segment).swap_databases(None, 0, 9).unwrap();
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
     counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
     counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },

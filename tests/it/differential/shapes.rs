@@ -94,6 +94,8 @@ pub(super) const SHAPES: &[Shape] = &[
     row(1, "DBSIZE"),
     row(1, "SELECT {db}"),
     row(2, "SELECT 0|0|0|1|2"),
+    row(2, "SWAPDB {db} {db}"),
+    row(1, "SWAPDB 0 1|2|9"),
     row(1, "FLUSHDB ?SYNC|ASYNC|x"),
     row(2, "OBJECT ENCODING {key}"),
     row(1, "OBJECT REFCOUNT {key}"),
