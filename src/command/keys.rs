@@ -199,7 +199,7 @@ fn set_expiry(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
     call.count_writes(usize::from(changed));
     if changed {
         let gone = Expiry::has_passed(expiry.after(None), call.env.now_ms);
-        call.notify(Class::Generic, if gone { "del" } else { "expire" }, key);
+        if gone { call.notify_past(key) } else { call.notify(Class::Generic, "expire", key) }
     }
     Ok(Reply::flag(changed))
 }

@@ -224,6 +224,12 @@ impl Call<'_, '_> {
         self.notify_in(self.db(), class, event, key);
     }
 
+    /// Tells who listens that a key was given a time that has passed: it was deleted, and it has expired.
+    pub(crate) fn notify_past(&self, key: &[u8]) {
+        self.notify(Class::Generic, "del", key);
+        self.notify(Class::Expired, "expired", key);
+    }
+
     /// As [`Call::notify`], for a key of another database.
     #[inline]
     pub(crate) fn notify_in(&self, db: u8, class: Class, event: &'static str, key: &[u8]) {

@@ -321,7 +321,7 @@ fn getex(call: &mut Call<'_, '_>) -> Answer {
     match expiry {
         _ if value.is_none() => {}
         Expiry::At(at_ms) if Expiry::has_passed(Some(at_ms), call.env.now_ms) => {
-            call.notify(Class::Generic, "del", key);
+            call.notify_past(key);
         }
         Expiry::At(_) => call.notify(Class::Generic, "expire", key),
         Expiry::Never if had_expiry => call.notify(Class::Generic, "persist", key),

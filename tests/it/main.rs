@@ -26,4 +26,5 @@ mod segment;
 mod soak;
 #[cfg(feature = "crash-points")]
 mod stopped;
+mod watching;
 mod workers;

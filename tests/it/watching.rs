@@ -1,0 +1,309 @@
+//! Who listens hears of every change, whichever worker makes it: key events, invalidations of cached keys, MONITOR; and hears
+//! that something may have been missed when a worker dies.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Reply, Resp, Server, encode, signal, wait_until};
+
+const WORKERS: usize = 4;
+
+fn server() -> Server {
+    Server::start(&["--workers", &WORKERS.to_string()])
+}
+
+fn bulk(text: &str) -> Reply {
+    Reply::bulk(text)
+}
+
+fn worker_of(client: &mut Resp) -> usize {
+    let info = client.run("CLIENT INFO").text();
+    let worker = info.split_whitespace().find_map(|field| field.strip_prefix("worker="));
+    worker.expect("CLIENT INFO names the worker").parse().unwrap()
+}
+
+fn pid_of(client: &mut Resp) -> i32 {
+    let info = client.run("INFO server").text();
+    let pid = info.lines().find_map(|line| line.strip_prefix("worker_process_id:"));
+    pid.expect("INFO names the process").trim().parse().unwrap()
+}
+
+/// A client of each worker.
+fn one_to_each(server: &Server) -> Vec<Resp> {
+    let mut found = BTreeMap::new();
+    let complete = wait_until(Duration::from_secs(10), || {
+        let mut client = server.redis();
+        found.entry(worker_of(&mut client)).or_insert(client);
+        found.len() == WORKERS
+    });
+    assert!(complete, "only workers {:?} ever answered", found.keys());
+    found.into_values().collect()
+}
+
+/// A client that caches keys, told by RESP3.
+fn caching(mut client: Resp) -> Resp {
+    client.run("HELLO 3");
+    assert_eq!(client.run("CLIENT TRACKING ON"), Reply::ok());
+    client
+}
+
+fn invalidation(keys: &[&str]) -> Reply {
+    Reply::Push(vec![bulk("invalidate"), Reply::Array(keys.iter().map(|key| bulk(key)).collect())])
+}
+
+fn everything() -> Reply {
+    Reply::Push(vec![bulk("invalidate"), Reply::Null])
+}
+
+#[test]
+fn a_setting_takes_effect_on_every_worker_at_once() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut subscriber = server.redis();
+    subscriber.run("PSUBSCRIBE __key*");
+    for round in 0..20 {
+        let (setter, writer) = (round % WORKERS, (round + 1) % WORKERS);
+        let classes = if round % 2 == 0 { "KE$" } else { "" };
+        assert_eq!(all[setter].cmd(&["CONFIG", "SET", "notify-keyspace-events", classes]), Reply::ok());
+        let key = format!("k{round}");
+        all[writer].cmd(&["SET", &key, "v"]);
+        assert_eq!(all[writer].run("CONFIG GET notify-keyspace-events").field("notify-keyspace-events").text(), {
+            if round % 2 == 0 { "$KE" } else { "" }
+        });
+        if round % 2 == 0 {
+            let by_key = ["pmessage", "__key*", &format!("__keyspace@0__:{key}"), "set"].map(bulk);
+            let by_event = ["pmessage", "__key*", "__keyevent@0__:set", &key].map(bulk);
+            assert_eq!(subscriber.read().unwrap(), Reply::Array(by_key.to_vec()));
+            assert_eq!(subscriber.read().unwrap(), Reply::Array(by_event.to_vec()));
+        }
+    }
+}
+
+#[test]
+fn every_change_has_its_event() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    all[0].run("CONFIG SET notify-keyspace-events KEAnm");
+    let mut subscriber = server.redis();
+    subscriber.run("PSUBSCRIBE __keyevent@0__:*");
+    let cases: &[(&str, &[&str])] = &[
+        ("SET a 1", &["new a", "set a"]),
+        ("SET a 2 EX 100", &["set a", "expire a"]),
+        ("PERSIST a", &["persist a"]),
+        ("INCRBY a 3", &["incrby a"]),
+        ("DECR a", &["incrby a"]),
+        ("INCRBYFLOAT a 1.5", &["incrbyfloat a"]),
+        ("APPEND a x", &["append a"]),
+        ("SETRANGE a 1 y", &["setrange a"]),
+        ("GETEX a PX 100000", &["expire a"]),
+        ("GETEX a PERSIST", &["persist a"]),
+        ("GETEX a PERSIST", &[]),
+        ("MSET a 1 b 2", &["set a", "new b", "set b"]),
+        ("SETNX a 1", &[]),
+        ("GETSET b 3", &["set b"]),
+        ("RENAME a c", &["rename_from a", "new c", "rename_to c"]),
+        ("EXPIRE c 100", &["expire c"]),
+        ("GETDEL c", &["del c"]),
+        ("GET nothing", &["keymiss nothing"]),
+        ("DEL b nothing", &["del b"]),
+        ("SETEX d 100 v", &["new d", "set d", "expire d"]),
+        ("PEXPIREAT d 1", &["del d", "expired d"]),
+    ];
+    for (at, (command, events)) in cases.iter().enumerate() {
+        assert_eq!(all[at % WORKERS].run(command).error(), None, "{command}");
+        for event in *events {
+            let heard = subscriber.read().unwrap_or_else(|error| panic!("{command}, waiting for {event}: {error}"));
+            let [_, _, channel, key] = heard.items() else { panic!("{heard:?}") };
+            let heard = format!("{} {}", channel.text().trim_start_matches("__keyevent@0__:"), key.text());
+            assert_eq!(heard, *event, "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_expires_is_told_of_whether_somebody_looks_or_not() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    all[0].run("CONFIG SET notify-keyspace-events Ex");
+    let mut subscriber = server.redis();
+    subscriber.run("SUBSCRIBE __keyevent@0__:expired");
+    for key in ["swept", "looked-at"] {
+        all[1].cmd(&["SET", key, "v", "PX", "20"]);
+        if key == "looked-at" {
+            let gone = wait_until(Duration::from_secs(5), || all[2].cmd(&["EXISTS", key]) == Reply::Int(0));
+            assert!(gone, "{key} does not expire");
+        }
+        assert_eq!(subscriber.read().unwrap().items()[2], bulk(key));
+    }
+}
+
+#[test]
+fn whoever_changes_a_key_its_readers_are_told() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut readers: Vec<Resp> = one_to_each(&server).into_iter().map(caching).collect();
+    for (writer, command) in ["SET k 1", "INCR k", "APPEND k x", "DEL k"].iter().enumerate() {
+        for reader in &mut readers {
+            reader.run("GET k");
+        }
+        all[writer].run(command);
+        all[writer].run("SET other 1");
+        for reader in &mut readers {
+            assert_eq!(reader.read().unwrap(), invalidation(&["k"]), "{command}");
+        }
+    }
+    readers.iter_mut().for_each(|reader| drop(reader.run("MGET k other")));
+    all[2].run("FLUSHALL");
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.read().unwrap(), everything()));
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.run("PING"), Reply::Status("PONG".to_owned())));
+}
+
+#[test]
+fn a_reader_of_its_own_change_is_told_behind_the_reply() {
+    let server = server();
+    let mut reader = caching(server.redis());
+    reader.run("GET k");
+    assert_eq!(reader.run("SET k 1"), Reply::ok());
+    assert_eq!(reader.read().unwrap(), invalidation(&["k"]));
+    assert_eq!(reader.run("CLIENT TRACKING ON NOLOOP"), Reply::ok());
+    reader.run("GET k");
+    assert_eq!((reader.run("SET k 2"), reader.run("ECHO x")), (Reply::ok(), bulk("x")));
+}
+
+#[test]
+fn a_client_of_another_worker_is_told_in_place_of_a_reader() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut target = all.remove(3);
+    let id = target.run("CLIENT ID").int();
+    target.run("SUBSCRIBE __redis__:invalidate");
+    let mut reader = all.remove(0);
+    assert_eq!(reader.cmd(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id.to_string()]), Reply::ok());
+    assert_eq!(reader.run("CLIENT GETREDIR"), Reply::Int(id));
+    reader.run("GET k");
+    all[0].run("SET k 1");
+    let told = vec![bulk("message"), bulk("__redis__:invalidate"), Reply::Array(vec![bulk("k")])];
+    assert_eq!(target.read().unwrap(), Reply::Array(told));
+    reader.run("HELLO 3");
+    reader.run("GET k");
+    drop(target);
+    let gone = wait_until(Duration::from_secs(10), || !all[0].run("CLIENT LIST").text().contains(&format!("id={id} ")));
+    assert!(gone, "the target is listed still");
+    all[0].run("SET k 2");
+    assert_eq!(reader.read().unwrap(), Reply::Push(vec![bulk("tracking-redir-broken"), Reply::Int(id)]));
+    let flags = reader.run("CLIENT TRACKINGINFO").field("flags");
+    assert_eq!(flags, Reply::Set(vec![bulk("on"), bulk("broken_redirect")]));
+}
+
+#[test]
+fn followers_of_a_prefix_are_told_of_keys_that_they_have_not_read() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut follower = server.redis();
+    follower.run("HELLO 3");
+    follower.run("CLIENT TRACKING ON BCAST PREFIX a: PREFIX b:");
+    all[1].run("SET c:1 x");
+    all[2].run("SET b:1 x");
+    assert_eq!(follower.read().unwrap(), invalidation(&["b:1"]));
+    all[3].run("SET a:1 x PX 1");
+    assert_eq!(follower.read().unwrap(), invalidation(&["a:1"]));
+    assert_eq!(follower.read().unwrap(), invalidation(&["a:1"]), "it has expired");
+}
+
+#[test]
+fn a_monitor_is_shown_the_commands_of_all_workers() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut monitor = server.redis();
+    assert_eq!(monitor.run("MONITOR"), Reply::ok());
+    for (worker, client) in all.iter_mut().enumerate() {
+        client.run("CONFIG GET maxclients");
+        client.cmd(&["SET", &format!("k{worker}"), "a \"b\"\\\r\n\0\u{e9}"]);
+        let line = monitor.read().unwrap().text();
+        assert!(line.ends_with(&format!(r#""SET" "k{worker}" "a \"b\"\\\r\n\x00\xc3\xa9""#)), "{line}");
+        assert!(line.contains(" [0 127.0.0.1:"), "{line}");
+    }
+    all[0].cmd(&["AUTH", "someone", "secret"]);
+    let line = monitor.read().unwrap().text();
+    assert!(line.ends_with(r#""AUTH" "(redacted)" "(redacted)""#), "{line}");
+    assert_eq!(monitor.run("RESET").text(), "RESET");
+    all[1].run("SET k v");
+    assert_eq!(monitor.run("ECHO x"), bulk("x"));
+}
+
+/// Reads what a client is told until it is told that everything may have changed; what else it was told.
+fn until_everything(client: &mut Resp) -> Vec<Reply> {
+    let mut told = Vec::new();
+    loop {
+        match client.read().unwrap() {
+            reply if reply == everything() => return told,
+            reply => told.push(reply),
+        }
+    }
+}
+
+#[test]
+fn when_a_worker_dies_its_neighbours_clients_forget_everything() {
+    let server = server();
+    let mut victim = server.redis();
+    let doomed = worker_of(&mut victim);
+    let mut reader = caching(one_to_each(&server).remove((doomed + 1) % WORKERS));
+    reader.run("GET k");
+    signal(pid_of(&mut victim), Signal::SIGKILL);
+    assert_eq!(until_everything(&mut reader), Vec::new());
+}
+
+/// What a client was told until the reply to a command, and the reply.
+fn ask(client: &mut Resp, command: &[&str]) -> (Vec<Reply>, Reply) {
+    client.send(&encode(command)).unwrap();
+    let mut news = Vec::new();
+    loop {
+        match client.read().unwrap() {
+            push @ Reply::Push(_) => news.push(push),
+            reply => return (news, reply),
+        }
+    }
+}
+
+/// A worker is killed while it changes a key again and again. A client of another worker that has read the key either has the
+/// last value, or was told that it may not have.
+#[test]
+fn no_change_is_missed_when_the_worker_that_made_it_is_killed() {
+    let server = server();
+    for round in 0..12 {
+        let mut all = one_to_each(&server);
+        let mut writer = all.remove(round % WORKERS);
+        let mut reader = caching(all.remove(0));
+        let pid = pid_of(&mut writer);
+        let writing = thread::spawn(move || while writer.try_cmd(&["INCR", "k"]).is_ok() {});
+        let start = Instant::now();
+        let (mut copy, mut is_old, mut is_dead, mut told_of_death) = (Reply::Null, true, false, false);
+        while !told_of_death {
+            assert!(start.elapsed() < Duration::from_secs(20), "round {round}: nobody says that the worker died");
+            // What is told before the reply is about earlier reads.
+            let command: &[&str] = if is_old { &["GET", "k"] } else { &["PING"] };
+            let (news, reply) = ask(&mut reader, command);
+            if is_old {
+                (copy, is_old) = (reply, false);
+            } else {
+                is_old = !news.is_empty();
+            }
+            told_of_death = is_dead && news.contains(&everything());
+            if !is_dead && start.elapsed() > Duration::from_millis(30 + 7 * round as u64) {
+                signal(pid, Signal::SIGKILL);
+                is_dead = true;
+            }
+        }
+        writing.join().unwrap();
+        let now = all[0].run("GET k");
+        is_old |= !ask(&mut reader, &["PING"]).0.is_empty();
+        assert!(is_old || copy == now, "round {round}: the copy is {copy:?}, the value {now:?}");
+        let back = wait_until(Duration::from_secs(20), || server.workers().len() == WORKERS);
+        assert!(back, "the worker is not replaced");
+    }
+}
