@@ -103,6 +103,10 @@ fn swapdb(call: &mut Call<'_, '_>) -> Answer {
     let (Some(one), Some(other)) = (one, other) else { return refuse(NO_SUCH_DATABASE) };
     call.kv().swap(one, other)?;
     call.count_writes(1);
+    // Whoever caches keys of the two, or watches them, begins anew.
+    if one != other {
+        call.notify_flush(None);
+    }
     Ok(Reply::OK)
 }
 
