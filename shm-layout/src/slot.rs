@@ -65,6 +65,34 @@ pub mod journal {
     pub const COMMITTED: u32 = 1;
 }
 
+/// The states of a transaction: of several operations of one slot, behind one closing of the gate.
+pub mod transaction {
+    /// None is under way: the state of a journal speaks of one operation.
+    pub const NONE: u32 = 0;
+    /// Operations are carried out, and what they change is logged: recovery undoes all of them.
+    pub const OPEN: u32 = 1;
+    /// The transaction is decided: recovery frees what it has replaced.
+    pub const COMMITTED: u32 = 2;
+}
+
+/// What a record of a transaction's log says, in the low half of its last word; its length in words is in the high half. Before that word
+/// stand three arguments, and before them, for [`WORDS`](undo::WORDS), old words of a row.
+pub mod undo {
+    /// Row `args[0]` (space in the high half, number in the low one) had these words from number `args[1]` on.
+    pub const WORDS: u32 = 1;
+    /// Row `args[0]` of hash `args[1]` was changed; `args[2]` is its old meta word and, in the high half, the
+    /// [`action`](super::action).
+    pub const ROW: u32 = 2;
+    /// Count cell `args[0]` of the slot was `args[1]`.
+    pub const CELL: u32 = 3;
+    /// Block `args[0]` of kind `args[1]` was taken: it goes if the transaction is undone.
+    pub const NEW: u32 = 4;
+    /// Block `args[0]` of kind `args[1]` goes once the transaction is committed.
+    pub const OLD: u32 = 5;
+    /// The word that says which database's keys are whose was `args[0]`.
+    pub const DATABASES: u32 = 6;
+}
+
 /// What a committed journal says.
 pub mod op {
     /// Change the rows of the entries.
@@ -146,8 +174,8 @@ pub struct Journal {
     pub new_len: AtomicU32,
     /// Old blocks in use.
     pub old_len: AtomicU32,
-    /// Zero.
-    pub reserved: u32,
+    /// One of [`transaction`].
+    pub transaction: AtomicU32,
     /// Arguments of an operation that is not about rows.
     pub args: [AtomicU64; 4],
     /// Blocks that the operation takes: given back if it was not committed.
@@ -164,7 +192,7 @@ const JOURNAL_ENTRIES_AT: usize = 56 + 2 * 16 * BLOCKS;
 const JOURNAL_IMAGE_AT: usize = JOURNAL_ENTRIES_AT + 72 * ENTRIES;
 
 layout!(Journal, size JOURNAL_IMAGE_AT + 8 * IMAGE_WORDS, align 8, {
-    state: u32 = 0, op: u32 = 4, entries: u32 = 8, new_len: u32 = 12, old_len: u32 = 16, reserved: u32 = 20,
+    state: u32 = 0, op: u32 = 4, entries: u32 = 8, new_len: u32 = 12, old_len: u32 = 16, transaction: u32 = 20,
     args: [u64; 4] = 24, new: [BlockEntry; BLOCKS] = 56, old: [BlockEntry; BLOCKS] = 56 + 16 * BLOCKS,
     entry: [Entry; ENTRIES] = JOURNAL_ENTRIES_AT, image: [u64; IMAGE_WORDS] = JOURNAL_IMAGE_AT,
 });
@@ -204,8 +232,10 @@ pub struct Slot {
     pub claim_place: AtomicU32,
     /// First unit, count of units and directory entry plus 1 of a table region that is being made; 0: none.
     pub claim_units: [AtomicU64; 3],
+    /// The newest block of the log of a transaction, see [`crate::heap::BlockRef`]; 0: none.
+    pub log: AtomicU64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
     /// Up while the owner is inside an operation that writes.
     pub flag: AtomicU32,
     /// Zero.
@@ -225,7 +255,7 @@ const TAIL: usize = (128 - (COUNTS_AT + 8 * CELLS) % 128) / 8;
 
 layout!(Slot, size COUNTS_AT + 8 * CELLS + 8 * TAIL, align 128, {
     head: RobustHead = 0, node: u64 = 24, alive: u32 = 32, pid: u32 = 36, freed_rows: u64 = 40, freed_blocks: u64 = 48,
-    claim_page: u32 = 56, claim_place: u32 = 60, claim_units: [u64; 3] = 64, reserved: [u64; 5] = 88, flag: u32 = 128,
+    claim_page: u32 = 56, claim_place: u32 = 60, claim_units: [u64; 3] = 64, log: u64 = 88, reserved: [u64; 4] = 96, flag: u32 = 128,
     reserved2: [u32; 31] = 132, held: [u64; HELD] = 256, journal: Journal = 256 + 8 * HELD,
     counts: [u64; CELLS] = COUNTS_AT, tail: [u64; TAIL] = COUNTS_AT + 8 * CELLS,
 });

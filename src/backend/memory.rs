@@ -11,6 +11,7 @@ mod entries;
 mod keyspace;
 mod statistics;
 mod table;
+mod turn;
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +21,16 @@ use std::{
 };
 
 use crate::store::{
-    Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Schema, Statistics, TableBackend,
-    TableInfo, TableSpec,
-    limits::{MAX_SYSTEM_TABLES, MAX_TABLES},
+    Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Row, Schema, Statistics,
+    TableBackend, TableInfo, TableSpec,
+    limits::{DATABASES, MAX_SYSTEM_TABLES, MAX_TABLES},
 };
 use bus::MemoryBus;
+use entries::Entries;
 use keyspace::MemoryKeyspace;
 use statistics::MemoryStatistics;
 use table::MemoryTable;
+use turn::Turn;
 
 /// Words of the interest, the buckets included.
 const INTEREST_WORDS: usize = 64;
@@ -60,6 +63,7 @@ struct Common {
     statistics: MemoryStatistics,
     /// Keys that were freed by the sweep or on their own; `None`: they are not gathered.
     departures: Mutex<Option<Vec<Departed>>>,
+    turn: Turn,
 }
 
 impl Common {
@@ -91,8 +95,12 @@ impl MemoryStore {
     /// An empty store by a clock that a test can set.
     #[must_use]
     pub fn with_clock(limits: Limits, clock: Clock) -> Self {
-        let common =
-            Arc::new(Common { clock, statistics: MemoryStatistics::new(limits.workers), departures: Mutex::default() });
+        let common = Arc::new(Common {
+            clock,
+            statistics: MemoryStatistics::new(limits.workers),
+            departures: Mutex::default(),
+            turn: Turn::default(),
+        });
         Self {
             limits,
             keyspace: MemoryKeyspace::new(limits.max_keys, Arc::clone(&common)),
@@ -114,11 +122,46 @@ impl MemoryStore {
     }
 }
 
+/// All contents at one instant.
+struct Saved {
+    tables: Vec<(Arc<MemoryTable>, Entries<Row>)>,
+    counters: BTreeMap<Vec<u8>, i64>,
+    databases: [Entries<Vec<u8>>; DATABASES],
+}
+
+/// Puts contents back when it is dropped, if there are any.
+struct PutBack<'a> {
+    store: &'a MemoryStore,
+    saved: Option<Saved>,
+}
+
+impl Drop for PutBack<'_> {
+    fn drop(&mut self) {
+        if let Some(saved) = self.saved.take() {
+            saved.tables.into_iter().for_each(|(table, rows)| table.put_back(rows));
+            *self.store.common.turn.lock(&self.store.counters) = saved.counters;
+            self.store.keyspace.put_back(saved.databases);
+        }
+    }
+}
+
+impl MemoryStore {
+    fn saved(&self) -> Saved {
+        let tables = self.common.turn.lock(&self.tables);
+        Saved {
+            tables: tables.values().map(|table| (Arc::clone(table), table.saved())).collect(),
+            counters: self.common.turn.lock(&self.counters).clone(),
+            databases: self.keyspace.saved(),
+        }
+    }
+}
+
 impl Backend for MemoryStore {
     fn make(&self, name: &str, spec: TableSpec) -> Result<(Arc<dyn TableBackend>, Made)> {
         let hidden = Schema::is_hidden(name);
         let schema = if hidden { Schema::hidden(name, spec)? } else { Schema::new(name, spec)? };
-        let mut tables = lock(&self.tables);
+        self.common.turn.check_outside()?;
+        let mut tables = self.common.turn.lock(&self.tables);
         if let Some(table) = tables.get(name) {
             if **table.schema() != schema {
                 return Err(Error::TableExists(name.to_owned()));
@@ -138,30 +181,31 @@ impl Backend for MemoryStore {
     }
 
     fn table(&self, name: &str) -> Result<Arc<dyn TableBackend>> {
-        match lock(&self.tables).get(name) {
+        match self.common.turn.lock(&self.tables).get(name) {
             Some(table) => Ok(Arc::clone(table) as Arc<dyn TableBackend>),
             None => Err(Error::TableNotFound(name.to_owned())),
         }
     }
 
     fn tables(&self) -> Result<Vec<TableInfo>> {
-        let tables = lock(&self.tables);
+        let tables = self.common.turn.lock(&self.tables);
         tables.iter().filter(|(name, _)| !Schema::is_hidden(name)).map(|(_, table)| table.info()).collect()
     }
 
     fn drop_table(&self, name: &str) -> Result<bool> {
-        let mut tables = lock(&self.tables);
+        self.common.turn.check_outside()?;
+        let mut tables = self.common.turn.lock(&self.tables);
         let table = tables.remove(name);
         table.iter().for_each(|table| table.close());
         Ok(table.is_some())
     }
 
     fn counter_get(&self, name: &[u8]) -> Result<Option<i64>> {
-        Ok(lock(&self.counters).get(name).copied())
+        Ok(self.common.turn.lock(&self.counters).get(name).copied())
     }
 
     fn counter_add(&self, name: &[u8], by: i64, bound: Option<i64>) -> Result<Option<i64>> {
-        let mut counters = lock(&self.counters);
+        let mut counters = self.common.turn.lock(&self.counters);
         let sum = counters.get(name).copied().unwrap_or(0).checked_add(by);
         let within = match (sum, bound) {
             (None, None) => return Err(Error::Overflow),
@@ -183,11 +227,11 @@ impl Backend for MemoryStore {
     }
 
     fn counter_set(&self, name: &[u8], value: i64) -> Result<()> {
-        self.put_counter(&mut lock(&self.counters), name, value)
+        self.put_counter(&mut self.common.turn.lock(&self.counters), name, value)
     }
 
     fn counter_cas(&self, name: &[u8], expected: i64, new: i64) -> Result<(bool, i64)> {
-        let mut counters = lock(&self.counters);
+        let mut counters = self.common.turn.lock(&self.counters);
         let current = counters.get(name).copied().unwrap_or(0);
         if current != expected {
             return Ok((false, current));
@@ -197,11 +241,11 @@ impl Backend for MemoryStore {
     }
 
     fn counter_delete(&self, name: &[u8]) -> Result<bool> {
-        Ok(lock(&self.counters).remove(name).is_some())
+        Ok(self.common.turn.lock(&self.counters).remove(name).is_some())
     }
 
     fn counters(&self) -> Result<Vec<(Vec<u8>, i64)>> {
-        Ok(lock(&self.counters).iter().map(|(name, value)| (name.clone(), *value)).collect())
+        Ok(self.common.turn.lock(&self.counters).iter().map(|(name, value)| (name.clone(), *value)).collect())
     }
 
     fn kv(&self) -> &dyn KvBackend {
@@ -239,13 +283,22 @@ impl Backend for MemoryStore {
         (!keys.is_empty()).then_some(Departures { keys, lost: false })
     }
 
+    fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()> {
+        let _alone = self.common.turn.alone()?;
+        let mut undo = PutBack { store: self, saved: Some(self.saved()) };
+        if body() {
+            undo.saved = None;
+        }
+        Ok(())
+    }
+
     fn sweep(&self) -> usize {
-        let rows: usize = lock(&self.tables).values().map(|table| table.sweep()).sum();
+        let rows: usize = self.common.turn.lock(&self.tables).values().map(|table| table.sweep()).sum();
         rows + self.keyspace.sweep()
     }
 
     fn memory(&self) -> (u64, u64) {
-        (self.limits.memory, table_bytes(&lock(&self.tables)) + self.keyspace.bytes())
+        (self.limits.memory, table_bytes(&self.common.turn.lock(&self.tables)) + self.keyspace.bytes())
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    shm::{self, Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables},
+    shm::{self, Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables, Transaction},
     store::{
         Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store,
         TableBackend, TableInfo, TableSpec,
@@ -93,6 +93,7 @@ fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::Full | Refusal::OutOfMemory => Error::OutOfMemory,
         Refusal::NoTable => Error::TablesFull,
+        Refusal::InTransaction => Error::InTransaction,
         _ => Error::Busy,
     }
 }
@@ -212,6 +213,14 @@ impl Backend for SharedStore {
                 .collect(),
             lost: gone.lost,
         })
+    }
+
+    fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()> {
+        let transaction = Transaction::begin(&self.segment, self.patience).map_err(refused)?;
+        if body() {
+            transaction.commit();
+        }
+        Ok(())
     }
 
     fn sweep(&self) -> usize {

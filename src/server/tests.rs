@@ -604,6 +604,9 @@ impl Backend for Sticky {
     fn statistics(&self) -> &dyn Statistics {
         self.store.statistics()
     }
+    fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()> {
+        self.free()?.transact(body)
+    }
     fn sweep(&self) -> usize {
         self.store.sweep()
     }

@@ -31,6 +31,7 @@ use super::{
     rows::{self, Room, claim_free},
     segment::{Refusal, Segment},
     space::{Key, Space},
+    transaction, undo,
 };
 
 /// The flag of a wide counter.
@@ -206,6 +207,9 @@ impl Counters {
                     return Ok(Step::Again);
                 };
                 let wide = row::flags(header.meta.load(Ordering::Relaxed)) & WIDE != 0;
+                if transaction::is_open(writer.slot()) {
+                    undo::log_word(writer, &self.space, found.row, BODY_WORD)?;
+                }
                 Ok(apply(word, wide, plain, function))
             }
             Some(found) => {
@@ -236,7 +240,7 @@ impl Counters {
             return Ok(Step::Again);
         }
         let Some(free) = claim_free(writer, space, &self.cursor) else {
-            writer.unlock_to(0);
+            writer.unlock_all();
             return Ok(Step::NoRoom);
         };
         self.fill(free.row, key.bytes, value);
@@ -253,7 +257,7 @@ impl Counters {
         };
         let mut intent = Intent::new();
         intent.push(segment, slot, COUNTERS_SPACE, &change, 0, &[]);
-        intent.carry_out(writer, space);
+        intent.carry_out(writer, space)?;
         Ok(Step::Done(Counted::Value(value)))
     }
 
@@ -307,7 +311,7 @@ impl Counters {
             };
             let mut intent = Intent::new();
             rows::list_delete(gate.writer(), &self.space, found.row, &mut intent, 0);
-            intent.carry_out(gate.writer(), &self.space);
+            intent.carry_out(gate.writer(), &self.space)?;
             Ok(true)
         })
     }

@@ -9,7 +9,8 @@
 //! * A program installs a function with `on_crash_point`, which is called at every point and does what it likes there.
 
 /// Every point, in the order in which an insertion passes them; then those of making a table, of a flush, of a swap of databases, of a long pass, of recovery,
-/// of publishing a message, of making a segment, and of a wait that ended because somebody woke the waiter, or because its time was up.
+/// of publishing a message, of making a segment, of a wait that ended because somebody woke the waiter, or because its time was up, and
+/// of transactions.
 pub const POINTS: &[&str] = &[
     "entered",
     "block-listed",
@@ -46,6 +47,14 @@ pub const POINTS: &[&str] = &[
     "segment-filled",
     "woken",
     "slept-out",
+    "transaction-open",
+    "log-grown",
+    "logged",
+    "before-transaction",
+    "transaction-committed",
+    "replaced-freed",
+    "undone",
+    "log-freed",
 ];
 
 /// Stops the process if `name` is the point that it was asked to stop at.

@@ -29,6 +29,7 @@ use super::{
     locks::{Attempt, Writer, patiently},
     segment::{Refusal, Segment},
     space::Space,
+    transaction,
 };
 
 /// What a table is asked to be.
@@ -102,12 +103,13 @@ fn shape_of(entry: &Entry) -> Shape {
 ///
 /// # Errors
 ///
-/// [`Refusal::Exists`], [`Refusal::NoTable`], [`Refusal::OutOfMemory`], [`Refusal::Busy`].
+/// [`Refusal::Exists`], [`Refusal::NoTable`], [`Refusal::OutOfMemory`], [`Refusal::Busy`], [`Refusal::InTransaction`].
 pub(crate) fn make(
     segment: &Segment,
     patience: Option<Duration>,
     spec: &RawSpec,
 ) -> Result<(TableListing, bool), Refusal> {
+    transaction::check_outside(segment)?;
     let mut reclaimed = false;
     loop {
         match patiently(segment, patience, || try_make(segment, spec)) {
@@ -279,6 +281,7 @@ pub(crate) fn list(segment: &Segment, patience: Option<Duration>) -> Result<Vec<
 ///
 /// [`Refusal::Busy`].
 pub(crate) fn drop_table(segment: &Segment, patience: Option<Duration>, name: &str) -> Result<bool, Refusal> {
+    transaction::check_outside(segment)?;
     if find(segment, patience, name) == Err(Refusal::Gone) {
         return Ok(false);
     }

@@ -10,6 +10,9 @@
 //! A closer waits 2 ms at most (an attempt), then opens again: a stopped writer costs the others nothing but that. A
 //! closer that dies is recovered like any writer: its committed operation is carried out, then the gate opens. A
 //! closer that is *stopped* keeps the gate: everybody answers `Busy` until it goes on or dies.
+//!
+//! Inside a transaction (see [`super::transaction`]) the thread has the gate already. It reads as if the gate were open, and closing
+//! it once more costs nothing and opens nothing.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -20,6 +23,7 @@ use super::{
     protocol::gate,
     recovery,
     segment::{Refusal, Segment},
+    transaction,
 };
 use crate::sys::membarrier;
 
@@ -43,7 +47,7 @@ impl Left {
     }
 }
 
-/// The closed gate. Opens when dropped.
+/// The closed gate. Opens when dropped, unless the transaction that the thread is in closed it before.
 pub(crate) struct Gate<'a> {
     writer: Writer<'a>,
 }
@@ -65,6 +69,9 @@ impl<'a> Gate<'a> {
     /// As [`Gate::close`].
     pub(crate) fn close_noting(segment: &'a Segment, left: &mut Left) -> Result<Self, Refusal> {
         let mut writer = Writer::outside(segment)?;
+        if writer.is_nested() {
+            return Ok(Self { writer });
+        }
         writer.lock(Held::Gate, &segment.header().gate_lock)?;
         left.note(segment);
         gate::mark(&segment.header().gate_closed);
@@ -87,7 +94,9 @@ impl Drop for Gate<'_> {
     fn drop(&mut self) {
         // Blocks go back while the gate is closed: afterwards another closer could give their pages away.
         self.writer.give_back_blocks();
-        open(self.writer.segment());
+        if !self.writer.is_nested() {
+            open(self.writer.segment());
+        }
     }
 }
 
@@ -103,14 +112,28 @@ pub(crate) fn behind<'a, T>(
     mut body: impl FnMut(&mut Gate<'a>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let mut pause = SHORTEST_PAUSE;
-    locks::patiently(segment, patience, || match Gate::close(segment) {
-        Ok(mut gate) => body(&mut gate),
-        Err(refusal) => {
-            if patience.is_none_or(|patience| patience > locks::ATTEMPT) {
-                std::thread::sleep(pause);
-                pause = (2 * pause).min(LONGEST_PAUSE);
-            }
-            Err(refusal)
+    locks::patiently(segment, patience, || body(&mut close_or_pause(segment, patience, &mut pause)?))
+}
+
+/// Closes the gate, as [`behind`] does, and keeps it closed.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] when the patience is over.
+pub(crate) fn close_patiently(segment: &Segment, patience: Option<Duration>) -> Result<Gate<'_>, Refusal> {
+    let mut pause = SHORTEST_PAUSE;
+    locks::patiently(segment, patience, || close_or_pause(segment, patience, &mut pause))
+}
+
+fn close_or_pause<'a>(
+    segment: &'a Segment,
+    patience: Option<Duration>,
+    pause: &mut Duration,
+) -> Result<Gate<'a>, Refusal> {
+    Gate::close(segment).inspect_err(|_| {
+        if patience.is_none_or(|patience| patience > locks::ATTEMPT) {
+            std::thread::sleep(*pause);
+            *pause = (2 * *pause).min(LONGEST_PAUSE);
         }
     })
 }
@@ -174,10 +197,11 @@ pub(crate) fn sequence(segment: &Segment, attempt: &mut Attempt) -> Result<u64, 
     }
 }
 
-/// The gate's sequence if it is even.
+/// The gate's sequence if it is even, or if it was this thread's transaction that closed the gate.
 #[inline]
 pub(crate) fn sequence_if_open(segment: &Segment) -> Option<u64> {
-    gate::open_sequence(&segment.header().gate_sequence)
+    let sequence = &segment.header().gate_sequence;
+    gate::open_sequence(sequence).or_else(|| transaction::is_own(segment).then(|| sequence.load(Ordering::Relaxed)))
 }
 
 /// Whether the gate has stayed open since its sequence was read. The caller has an acquire fence before it.

@@ -283,6 +283,12 @@ fn drop_hint(hint: &AtomicU64, bit: u32, word: &AtomicU64) {
     }
 }
 
+/// Takes the block that was listed last off the list of new ones: something else names it by now.
+pub(crate) fn adopt_last(slot: &Slot) {
+    let listed = slot.journal.new_len.load(Ordering::Relaxed);
+    slot.journal.new_len.store(listed.saturating_sub(1), Ordering::Release);
+}
+
 /// Lists a block as one that goes once the operation is committed.
 pub(crate) fn list_old(slot: &Slot, block: BlockRef, tree: bool) {
     list_old_kind(slot, block, if tree { TREE } else { 0 });
@@ -323,7 +329,12 @@ pub(crate) fn give_back_new(segment: &Segment, slot: &Slot, number: u32) {
 
 fn free_entry(segment: &Segment, slot: &Slot, entry: &BlockEntry, owner: Option<u32>) {
     let block = BlockRef(entry.block.load(Ordering::Relaxed));
-    match entry.tree.load(Ordering::Acquire) {
+    free_listed(segment, slot, block, entry.tree.load(Ordering::Acquire), owner);
+}
+
+/// Frees a block as a list names it, by its kind there. With `owner`, only if that slot took it.
+pub(crate) fn free_listed(segment: &Segment, slot: &Slot, block: BlockRef, kind: u64, owner: Option<u32>) {
+    match kind {
         LEDGER if is_used(segment, block) && contents(segment, block, MAX_CONTENTS).is_some() => {
             let listed = segment.mem().word(contents_at(block)).load(Ordering::Acquire) as usize;
             for index in 0..listed.min(LEDGER_ENTRIES) {

@@ -33,7 +33,15 @@ use shm_layout::{
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
 
-use super::{crash::point, directory, heap, keys, locks::Writer, protocol::sequence, segment::Segment, space::Space};
+use super::{
+    crash::point,
+    directory, heap, keys,
+    locks::Writer,
+    protocol::sequence,
+    segment::{Refusal, Segment},
+    space::Space,
+    transaction, undo,
+};
 
 /// One row of an intent, before it is written down.
 pub(crate) struct RowChange {
@@ -149,26 +157,50 @@ impl Intent {
     }
 
     /// Commits, applies, and clears the journal. The caller holds every lock and goes on to free them.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OutOfMemory`] inside a transaction whose log has no room: nothing was changed, and the rows that were to be
+    /// inserted can be found as free ones.
     #[inline]
-    pub(crate) fn carry_out(self, writer: &Writer<'_>, space: &Space) {
+    pub(crate) fn carry_out(self, writer: &Writer<'_>, space: &Space) -> Result<(), Refusal> {
         let slot = writer.slot();
         let journal = &slot.journal;
         journal.op.store(op::ROWS, Ordering::Relaxed);
         journal.entries.store(self.entries, Ordering::Relaxed);
         journal.args[0].store(self.chunks.map_or(0, |tree| tree.0), Ordering::Relaxed);
+        if transaction::is_open(slot)
+            && let Err(refusal) = undo::log_operation(writer, space, self.entries)
+        {
+            set_hints_back(writer.segment(), slot, space);
+            return Err(refusal);
+        }
         commit(journal);
         apply_rows(writer.segment(), slot, space, false);
         finish_rows(writer.segment(), slot);
+        Ok(())
     }
 }
 
+/// Makes the rows findable again that a refused operation would have inserted.
+#[cold]
+fn set_hints_back(segment: &Segment, slot: &Slot, space: &Space) {
+    let entries = (0..slot.journal.entries.load(Ordering::Relaxed)).filter_map(|index| entry(segment, slot, index));
+    entries
+        .filter(|entry| entry.action.load(Ordering::Relaxed) == action::INSERT)
+        .for_each(|entry| space.set_hint(segment, entry.row.load(Ordering::Relaxed)));
+}
+
 /// Frees the old blocks of rows that were changed, and clears the journal. The entries first: images may lie in those
-/// blocks, and a block that is free may be somebody else's before a redo would read it.
+/// blocks, and a block that is free may be somebody else's before a redo would read it. Inside a transaction the blocks stay: its
+/// log lists them.
 #[inline]
 fn finish_rows(segment: &Segment, slot: &Slot) {
     slot.journal.entries.store(0, Ordering::Release);
     point("applied");
-    heap::free_old(segment, slot);
+    if !transaction::is_open(slot) {
+        heap::free_old(segment, slot);
+    }
     point("blocks-freed");
     clear(&slot.journal);
 }
@@ -244,7 +276,7 @@ fn apply_gated(segment: &Segment, slot: &Slot) {
 
 /// Entry `index`; `None` if there cannot be one, as only damage explains.
 #[inline]
-fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> Option<&'a Entry> {
+pub(super) fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> Option<&'a Entry> {
     match slot.journal.args[0].load(Ordering::Relaxed) {
         0 => slot.journal.entry.get(index as usize),
         tree => {

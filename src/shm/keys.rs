@@ -13,6 +13,7 @@ mod expired;
 mod record;
 mod rename;
 mod several;
+mod version;
 mod walk;
 
 use std::{
@@ -40,6 +41,7 @@ use super::{
 pub use batch::SetRule;
 use record::Seen;
 pub(crate) use record::{cells_without, list_old_blocks, read_key};
+pub use version::Version;
 pub(crate) use walk::finish_flush;
 
 /// Failed validations after which a reader takes the record's lock.

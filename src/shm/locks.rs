@@ -33,7 +33,7 @@ use super::{
     crash::point,
     gate, heap, journal, protocol, recovery,
     segment::{Refusal, Segment},
-    threads,
+    threads, transaction,
 };
 use crate::sys::futex;
 
@@ -119,6 +119,8 @@ pub(crate) struct Writer<'a> {
     slot: &'a Slot,
     number: u32,
     held: usize,
+    /// Locks that the slot's transaction held before; 0 outside of one.
+    base: usize,
     /// The words of the first few names in `held`, so that unlocking need not look them up.
     words: [Option<&'a AtomicU32>; WORDS],
     attempt: Attempt,
@@ -130,8 +132,8 @@ impl<'a> Writer<'a> {
         let number = threads::slot_of(segment)?;
         let slot = segment.slot(number);
         let outside = slot.flag.load(Ordering::Relaxed) == 0 && slot.held[0].load(Ordering::Relaxed) == 0;
-        assert!(outside, "a change of a row must not use the store");
-        Ok(Self { segment, slot, number, held: 0, words: [None; WORDS], attempt: Attempt::default() })
+        let base = if outside { 0 } else { transaction::locks_before(slot) };
+        Ok(Self { segment, slot, number, held: base, base, words: [None; WORDS], attempt: Attempt::default() })
     }
 
     /// Raises the flag, once the gate is open.
@@ -147,6 +149,11 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
+    /// Whether it works inside a transaction of its thread's, which has the gate.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.base > 0
+    }
+
     #[inline]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
         loop {
@@ -154,6 +161,9 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
             protocol::gate::lower(&self.slot.flag);
+            if self.is_nested() {
+                return Ok(());
+            }
             gate::wait(self.segment, &mut self.attempt)?;
         }
     }
@@ -239,6 +249,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Lets go of every lock that this writer took.
+    pub(crate) fn unlock_all(&mut self) {
+        self.unlock_to(self.base);
+    }
+
     /// How many locks the writer holds.
     pub(crate) fn held(&self) -> usize {
         self.held
@@ -251,7 +266,7 @@ impl<'a> Writer<'a> {
     /// [`Refusal::Busy`] when the attempt is over: whoever was in the way may need the processor.
     pub(crate) fn again(&mut self) -> Result<(), Refusal> {
         self.give_back_blocks();
-        self.unlock_to(0);
+        self.unlock_all();
         std::hint::spin_loop();
         self.attempt.left().map(drop)
     }
@@ -274,7 +289,7 @@ impl<'a> Writer<'a> {
     ///
     /// [`Refusal::Busy`] if the gate stays closed.
     pub(crate) fn breathe(&mut self) -> Result<(), Refusal> {
-        self.unlock_to(0);
+        self.unlock_all();
         protocol::gate::lower(&self.slot.flag);
         self.attempt = Attempt::default();
         point("breathing");
@@ -287,7 +302,7 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         point("before-release");
         self.give_back_blocks();
-        self.unlock_to(0);
+        self.unlock_all();
         protocol::gate::lower(&self.slot.flag);
     }
 }

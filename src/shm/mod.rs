@@ -27,6 +27,8 @@ mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 mod threads;
+mod transaction;
+mod undo;
 mod verify;
 
 pub use bus::{Bus, Taken, TargetWords};
@@ -36,8 +38,9 @@ pub use crash::POINTS as CRASH_POINTS;
 pub use crash::on_crash_point;
 pub use departures::{Departed, Gone};
 pub use directory::{RawSpec, TableListing};
-pub use keys::{Change, Keys, Record, SetRule, Value as KeyValue};
+pub use keys::{Change, Keys, Record, SetRule, Value as KeyValue, Version as KeyVersion};
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
 pub use stats::StatCells;
 pub use tables::{RowWords, Tables, Verdict};
+pub use transaction::Transaction;
 pub use verify::{Finding, FindingKind, Holder, Verification};

@@ -7,6 +7,7 @@
 //! 2. CAS `alive` from OWNER_DIED to the recoverer's thread id. One wins; the others sleep or go on. A release fence follows: whoever sees what the
 //!    recoverer stores also sees what the dead one stored before, above all odd sequences.
 //! 3. A committed journal is carried out again (every value in it is absolute); of an uncommitted one the new blocks are given back.
+//!    Then an open transaction of which that was a part is undone, or a committed one finished.
 //! 4. A page or region that was being claimed is completed or given back.
 //! 5. The gate is opened if the dead one had it.
 //! 6. Every lock word named in `held` that carries the slot's number is freed; a live row's sequence goes up by 2
@@ -29,7 +30,9 @@ use shm_layout::{
     slot::{Held, Journal, Slot, alive},
 };
 
-use super::{arena, crash::point, directory, gate, heap, journal, locks, protocol, segment::Segment, threads};
+use super::{
+    arena, crash::point, directory, gate, heap, journal, locks, protocol, segment::Segment, threads, transaction,
+};
 use crate::sys::{futex, robust};
 
 /// Recovers slot `number` if the kernel has marked it and nobody else is at it; whether it did.
@@ -76,6 +79,7 @@ fn settle(segment: &Segment, number: u32) {
     } else {
         heap::give_back_new(segment, slot, number);
     }
+    transaction::settle(segment, slot, number);
     arena::settle_claim(segment, slot, number);
     directory::settle_claim(segment, slot);
     gate::open_for(segment, number);
@@ -87,8 +91,8 @@ fn settle(segment: &Segment, number: u32) {
 /// Whether a slot's owner is, or was, outside of all operations and holds nothing. So is every slot without an owner, as its last
 /// one or a recoverer left it, unless the segment was damaged.
 pub(crate) fn is_clean(slot: &Slot) -> bool {
-    let Journal { state, new_len, old_len, .. } = &slot.journal;
-    let counts = [state, new_len, old_len, &slot.flag, &slot.claim_page];
+    let Journal { state, new_len, old_len, transaction, .. } = &slot.journal;
+    let counts = [state, new_len, old_len, transaction, &slot.flag, &slot.claim_page];
     counts.iter().all(|count| count.load(Ordering::Acquire) == 0)
         && slot.claim_units[2].load(Ordering::Acquire) == 0
         && slot.held.iter().all(|name| name.load(Ordering::Acquire) == 0)

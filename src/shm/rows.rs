@@ -26,6 +26,7 @@ use super::{
     recovery,
     segment::{Refusal, Segment},
     space::Space,
+    transaction, undo,
 };
 
 /// Rows that a pass looks at before it lets the gate close.
@@ -231,14 +232,14 @@ pub(crate) fn free_expired<'a>(writer: &mut Writer<'a>, space: &Space, row: u32,
     let gone = expired.then(|| {
         let mut intent = Intent::new();
         let gone = list_delete(writer, space, row, &mut intent, 0);
-        intent.carry_out(writer, space);
-        gone
+        intent.carry_out(writer, space).ok().map(|()| gone)
     });
     writer.unlock_last();
-    if let Some((db, key)) = gone.filter(|_| space.id == KEYS_SPACE) {
+    let freed = gone.as_ref().is_some_and(Option::is_some);
+    if let Some((db, key)) = gone.flatten().filter(|_| space.id == KEYS_SPACE) {
         segment.depart(db, key, false);
     }
-    expired
+    freed
 }
 
 /// Frees what has expired among `looks` of the first `rows` rows, from number `start` on and round; how many.
@@ -275,10 +276,57 @@ pub(crate) fn fill(segment: &Segment, space: &Space, free: &FreeRow, from: &[u64
 }
 
 /// Changes one word of a locked row and nothing else, without an intent: the store of the word is the commit.
-pub(crate) fn store_word(header: &row::Header, seen: u64, word: &AtomicU64, value: u64) {
-    sequence::store_word(word, value);
-    point("word-stored");
-    sequence::raise(&header.sequence, seen);
+///
+/// # Errors
+///
+/// [`Refusal::OutOfMemory`] inside a transaction whose log has no room.
+pub(crate) fn store_word(
+    writer: &Writer<'_>,
+    space: &Space,
+    row: u32,
+    seen: u64,
+    word: usize,
+    value: u64,
+) -> Result<(), Refusal> {
+    if transaction::is_open(writer.slot()) {
+        undo::log_word(writer, space, row, word)?;
+    }
+    let segment = writer.segment();
+    if let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) {
+        sequence::store_word(&words[word], value);
+        point("word-stored");
+        sequence::raise(&header.sequence, seen);
+    }
+    Ok(())
+}
+
+/// Deletes every row whose head `wanted` accepts, one by one: the way of a clear or a flush inside a transaction. Behind the gate.
+///
+/// # Errors
+///
+/// [`Refusal::OutOfMemory`] if the log has no room for all of them: none was deleted.
+pub(crate) fn delete_logged(
+    writer: &Writer<'_>,
+    space: &Space,
+    rows: u32,
+    wanted: &dyn Fn(&row::Header) -> bool,
+) -> Result<(), Refusal> {
+    let (segment, slot) = (writer.segment(), writer.slot());
+    let mark = undo::mark(segment, slot);
+    for row in 0..rows {
+        let live = |header: &&row::Header| row::is_live(header.sequence.load(Ordering::Relaxed)) && wanted(header);
+        if space.header(segment, row).filter(live).is_none() {
+            continue;
+        }
+        let mut intent = Intent::new();
+        list_delete(writer, space, row, &mut intent, 0);
+        if let Err(refusal) = intent.carry_out(writer, space) {
+            writer.give_back_blocks();
+            undo::undo_to(segment, slot, writer.number(), mark);
+            return Err(refusal);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the deletion of a live, locked row to an intent, of which `earlier` entries lower the same count; returns the database and

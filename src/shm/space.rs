@@ -205,9 +205,15 @@ impl Space {
         }
     }
 
-    /// Forgets what the index says. Behind the gate.
+    /// Forgets what the index says, but for the counts of insertions: whoever remembers one of them would take a later count for
+    /// it. Behind the gate.
     pub(crate) fn clear_index(&self, segment: &Segment) {
-        segment.mem().zero(self.groups_at, u64::from(self.groups) * GROUP_BYTES);
+        for group in (0..self.groups).map(|number| self.group(segment, number)) {
+            group.tags.iter().for_each(|tags| tags.store(0, Ordering::Relaxed));
+            group.rows.iter().for_each(|row| row.store(0, Ordering::Relaxed));
+            group.lock.store(0, Ordering::Relaxed);
+            group.counts.fetch_and(!index::counts::OVERFLOW, Ordering::AcqRel);
+        }
     }
 
     /// Frees every row of a dense space. Behind the gate; doing it twice is doing it once.

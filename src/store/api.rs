@@ -123,6 +123,37 @@ impl Store {
         self.backend.bus()
     }
 
+    /// Runs `body` as one atomic step: nobody else reads or writes meanwhile, in any process, and what this thread has done inside through
+    /// handles of this store happens altogether, or, if `body` refuses or panics or the process dies, not at all. Everybody waits
+    /// for its end, so it should be short.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::InTransaction`], before `body` has run, and those of `body`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use store_master::{Segment, SegmentOptions, Store};
+    /// # let store = Store::open(Segment::create(SegmentOptions::new().memory(16 << 20))?)?;
+    /// let moved = store.atomically(|| {
+    ///     store.kv().incr(0, b"from", -5)?;
+    ///     store.kv().incr(0, b"to", 5)
+    /// });
+    /// assert_eq!(moved, Ok(5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn atomically<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (mut body, mut result) = (Some(body), None);
+        self.backend.transact(&mut || {
+            let outcome = body.take().map(|body| body());
+            let commits = matches!(outcome, Some(Ok(_)));
+            result = outcome;
+            commits
+        })?;
+        result.unwrap_or(Err(Error::Busy))
+    }
+
     /// Counts of what the workers did.
     #[must_use]
     pub fn statistics(&self) -> &dyn Statistics {

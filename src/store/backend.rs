@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, Interest, KvType, LongDouble, Result,
-    Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef,
+    Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef, Version,
 };
 
 /// What `make` did.
@@ -72,6 +72,15 @@ pub trait Backend: Send + Sync {
     fn gather_departures(&self);
     /// The keys that went since this was last asked; `None` if there are none.
     fn take_departures(&self) -> Option<Departures>;
+
+    /// Runs `body`, once, and lets nobody else read or write meanwhile. If it answers false, or does not return, what this thread has done
+    /// inside is undone; a death in the middle undoes it as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`](super::Error::Busy), and [`Error::InTransaction`](super::Error::InTransaction) inside of another one; `body` has not run then.
+    fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()>;
+
     /// Frees a share of what has expired; called by every worker's tick. Returns how many were freed.
     fn sweep(&self) -> usize;
     /// Bytes of the segment, and how many of them are in use.
@@ -182,4 +191,9 @@ pub trait KvBackend: Send + Sync {
     fn expiring(&self, db: u8) -> Result<u64>;
     /// Deletes every key of one database, or of all.
     fn flush(&self, db: Option<u8>) -> Result<()>;
+    /// What the key is now, to be compared later.
+    fn version(&self, db: u8, key: &[u8]) -> Result<Version>;
+    /// False if the key was written or deleted since it had this version, or if it was there and its time has passed. It may be false of
+    /// an absent key that nobody touched.
+    fn is_untouched(&self, db: u8, key: &[u8], since: Version) -> Result<bool>;
 }

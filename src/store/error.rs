@@ -81,6 +81,8 @@ pub enum Error {
     NoSuchKey,
     /// What the operation has to wait for is held by a stopped process.
     Busy,
+    /// Tables are not made or dropped inside a transaction, and none begins inside another.
+    InTransaction,
 }
 
 impl fmt::Display for Error {
@@ -117,6 +119,9 @@ impl fmt::Display for Error {
             Self::NotAFloat => write!(f, "value is not a valid float"),
             Self::NoSuchKey => write!(f, "no such key"),
             Self::Busy => write!(f, "a stopped process holds what this request needs; nothing was written, try again"),
+            Self::InTransaction => {
+                write!(f, "tables are not made or dropped inside a transaction, and none begins inside another")
+            }
         }
     }
 }

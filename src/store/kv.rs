@@ -211,6 +211,11 @@ pub enum KvType {
     String,
 }
 
+/// What a key was when it was asked for: [`KvBackend::is_untouched`](super::KvBackend::is_untouched) tells whether that still holds. What the
+/// numbers mean is the backend's own affair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub(crate) [u64; 5]);
+
 /// One page of a scan over keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPage {

@@ -23,7 +23,7 @@ pub use error::{Error, Result};
 pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
-    Update, string_of,
+    Update, Version, string_of,
 };
 pub use long_double::LongDouble;
 pub use row::{Cell, Row, RowPage};

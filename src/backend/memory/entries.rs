@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::store::{Expiry, Ttl};
 
 /// A value with its key and expiry.
+#[derive(Clone)]
 pub(super) struct Entry<T> {
     pub(super) key: Vec<u8>,
     pub(super) value: T,
@@ -16,16 +17,19 @@ pub(super) struct Entry<T> {
 }
 
 /// The map.
+#[derive(Clone)]
 pub(super) struct Entries<T> {
     numbers: BTreeMap<Vec<u8>, u64>,
     entries: BTreeMap<u64, Entry<T>>,
     /// Numbers from 1 up to the number of entries ever held at once that no entry has.
     free: BTreeSet<u64>,
+    /// How often each key was written or deleted, whether it is there or not.
+    touched: BTreeMap<Vec<u8>, u64>,
 }
 
 impl<T> Default for Entries<T> {
     fn default() -> Self {
-        Self { numbers: BTreeMap::new(), entries: BTreeMap::new(), free: BTreeSet::new() }
+        Self { numbers: BTreeMap::new(), entries: BTreeMap::new(), free: BTreeSet::new(), touched: BTreeMap::new() }
     }
 }
 
@@ -38,7 +42,17 @@ impl<T> Entries<T> {
         self.entries.get(self.numbers.get(key)?)
     }
 
+    /// How often a key was touched.
+    pub(super) fn touches(&self, key: &[u8]) -> u64 {
+        self.touched.get(key).copied().unwrap_or(0)
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        *self.touched.entry(key.to_vec()).or_insert(0) += 1;
+    }
+
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry<T>> {
+        self.touch(key);
         self.entries.get_mut(self.numbers.get(key)?)
     }
 
@@ -56,6 +70,7 @@ impl<T> Entries<T> {
 
     /// The entry of `key`; if there is none, a new one that never expires.
     pub(super) fn entry(&mut self, key: &[u8], new: impl FnOnce() -> T) -> &mut Entry<T> {
+        self.touch(key);
         let number = match self.numbers.get(key) {
             Some(&number) => number,
             None => self.free.pop_first().unwrap_or(self.len() + 1),
@@ -65,26 +80,32 @@ impl<T> Entries<T> {
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Entry<T>> {
+        self.touch(key);
+        self.take(key)
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<Entry<T>> {
         let number = self.numbers.remove(key)?;
         self.free.insert(number);
         self.entries.remove(&number)
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let keys: Vec<_> = self.numbers.keys().cloned().collect();
+        keys.iter().for_each(|key| drop(self.remove(key)));
     }
 
     /// Removes `key` if it has expired; returns how many that were.
     pub(super) fn free_expired(&mut self, key: &[u8], now_ms: u64) -> usize {
         let expired = self.get(key).is_some_and(|entry| Expiry::has_passed(entry.expires_at, now_ms));
-        usize::from(expired && self.remove(key).is_some())
+        usize::from(expired && self.take(key).is_some())
     }
 
     /// Removes everything that has expired; returns how many that were.
     pub(super) fn free_all_expired(&mut self, now_ms: u64) -> usize {
         let expired = self.iter().filter(|entry| Expiry::has_passed(entry.expires_at, now_ms));
         let keys: Vec<_> = expired.map(|entry| entry.key.clone()).collect();
-        keys.iter().for_each(|key| drop(self.remove(key)));
+        keys.iter().for_each(|key| drop(self.take(key)));
         keys.len()
     }
 

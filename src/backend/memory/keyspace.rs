@@ -2,17 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use super::{
     Common,
     entries::{Entries, Entry},
-    lock,
+    turn::Locked,
 };
 use crate::store::{
     Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result, ScanPage,
-    SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update,
+    SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version,
     kv::check,
     limits::{DATABASES, MAX_BATCH_ROWS, MAX_VALUE_BYTES},
     number,
@@ -28,7 +28,7 @@ pub(super) struct MemoryKeyspace {
 
 /// All databases, locked, with one of them chosen, and the one time by which an operation judges them.
 struct Open<'a> {
-    databases: MutexGuard<'a, [Database; DATABASES]>,
+    databases: Locked<'a, [Database; DATABASES]>,
     db: usize,
     now_ms: u64,
 }
@@ -52,9 +52,18 @@ impl MemoryKeyspace {
         Self { max_keys, common, databases: Mutex::default() }
     }
 
+    /// Everything, to be put back.
+    pub(super) fn saved(&self) -> [Entries<Vec<u8>>; DATABASES] {
+        self.common.turn.lock(&self.databases).clone()
+    }
+
+    pub(super) fn put_back(&self, databases: [Entries<Vec<u8>>; DATABASES]) {
+        *self.common.turn.lock(&self.databases) = databases;
+    }
+
     pub(super) fn sweep(&self) -> usize {
         let now_ms = (self.common.clock)();
-        let mut databases = lock(&self.databases);
+        let mut databases = self.common.turn.lock(&self.databases);
         for (db, database) in databases.iter().enumerate() {
             let expired = database.iter().filter(|entry| Expiry::has_passed(entry.expires_at, now_ms));
             expired.for_each(|entry| self.common.depart(db as u8, &entry.key));
@@ -64,7 +73,7 @@ impl MemoryKeyspace {
 
     /// Bytes of all keys and values.
     pub(super) fn bytes(&self) -> u64 {
-        let databases = lock(&self.databases);
+        let databases = self.common.turn.lock(&self.databases);
         databases.iter().flat_map(Entries::iter).map(|entry| (entry.key.len() + entry.value.len()) as u64).sum()
     }
 
@@ -78,7 +87,7 @@ impl MemoryKeyspace {
         check(db, b"")?;
         keys.iter().try_for_each(|key| check(db, key))?;
         let db = usize::from(db);
-        let mut open = Open { databases: lock(&self.databases), db, now_ms: (self.common.clock)() };
+        let mut open = Open { databases: self.common.turn.lock(&self.databases), db, now_ms: (self.common.clock)() };
         let now_ms = open.now_ms;
         self.freed(keys.iter().map(|key| open.get_mut().free_expired(key, now_ms)).sum());
         Ok(open)
@@ -212,6 +221,9 @@ impl KvBackend for MemoryKeyspace {
 
     fn getex(&self, db: u8, key: &[u8], expiry: Expiry) -> Result<Option<Vec<u8>>> {
         let mut open = self.open(db, &[key])?;
+        if expiry == Expiry::Keep {
+            return Ok(open.value(key).map(<[u8]>::to_vec));
+        }
         let Some(entry) = open.get_mut().get_mut(key) else {
             return Ok(None);
         };
@@ -252,7 +264,7 @@ impl KvBackend for MemoryKeyspace {
     fn free_expired(&self, db: u8, key: &[u8]) -> Result<bool> {
         check(db, key)?;
         let now_ms = (self.common.clock)();
-        let freed = lock(&self.databases)[usize::from(db)].free_expired(key, now_ms) > 0;
+        let freed = self.common.turn.lock(&self.databases)[usize::from(db)].free_expired(key, now_ms) > 0;
         if freed {
             self.common.depart(db, key);
         }
@@ -275,7 +287,7 @@ impl KvBackend for MemoryKeyspace {
             Expiry::Never => matches!(current, Ttl::At(_)),
             Expiry::At(at_ms) => rule.allows(current, at_ms),
         };
-        if let Some(entry) = open.get_mut().get_mut(key).filter(|_| changes) {
+        if changes && let Some(entry) = open.get_mut().get_mut(key) {
             entry.expires_at = expiry.after(entry.expires_at);
         }
         let now_ms = open.now_ms;
@@ -350,9 +362,18 @@ impl KvBackend for MemoryKeyspace {
     fn flush(&self, db: Option<u8>) -> Result<()> {
         match db {
             Some(db) => self.open(db, &[])?.get_mut().clear(),
-            None => lock(&self.databases).iter_mut().for_each(Entries::clear),
+            None => self.common.turn.lock(&self.databases).iter_mut().for_each(Entries::clear),
         }
         Ok(())
+    }
+
+    fn version(&self, db: u8, key: &[u8]) -> Result<Version> {
+        let open = self.open(db, &[key])?;
+        Ok(Version([u64::from(open.get().contains(key)), open.get().touches(key), 0, 0, 0]))
+    }
+
+    fn is_untouched(&self, db: u8, key: &[u8], since: Version) -> Result<bool> {
+        Ok(self.version(db, key)? == since)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A table of the in-memory store.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
-use super::{Common, entries::Entries, lock};
+use super::{Common, entries::Entries, turn::Locked};
 use crate::store::{
     Cell, Condition, Error, Expiry, Result, Row, RowPage, Schema, Stat, Statistics, TableBackend, TableInfo, Ttl,
     Value, ValueRef, number,
@@ -22,7 +22,7 @@ struct State {
 
 /// The rows, locked, and the one time by which an operation judges them.
 struct Open<'a> {
-    state: MutexGuard<'a, State>,
+    state: Locked<'a, State>,
     now_ms: u64,
 }
 
@@ -33,7 +33,7 @@ impl MemoryTable {
 
     /// Turns every handle of this table away from now on.
     pub(super) fn close(&self) {
-        *lock(&self.state) = State { dropped: true, rows: Entries::default() };
+        *self.common.turn.lock(&self.state) = State { dropped: true, rows: Entries::default() };
     }
 
     /// About what a table of this capacity takes of a segment.
@@ -42,8 +42,17 @@ impl MemoryTable {
         4096 + self.schema.spec().rows * (row.next_multiple_of(8) as u64 + 32)
     }
 
+    /// The rows, to be put back.
+    pub(super) fn saved(&self) -> Entries<Row> {
+        self.common.turn.lock(&self.state).rows.clone()
+    }
+
+    pub(super) fn put_back(&self, rows: Entries<Row>) {
+        self.common.turn.lock(&self.state).rows = rows;
+    }
+
     pub(super) fn sweep(&self) -> usize {
-        self.freed(lock(&self.state).rows.free_all_expired((self.common.clock)()))
+        self.freed(self.common.turn.lock(&self.state).rows.free_all_expired((self.common.clock)()))
     }
 
     fn freed(&self, rows: usize) -> usize {
@@ -53,7 +62,7 @@ impl MemoryTable {
 
     /// Opens the table; afterwards these keys are there only if they have not expired.
     fn open(&self, keys: &[&[u8]]) -> Result<Open<'_>> {
-        let mut open = Open { state: lock(&self.state), now_ms: (self.common.clock)() };
+        let mut open = Open { state: self.common.turn.lock(&self.state), now_ms: (self.common.clock)() };
         if open.state.dropped {
             return Err(Error::TableNotFound(self.schema.table().to_owned()));
         }

@@ -4,11 +4,11 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{SharedStore, refused};
 use crate::{
-    shm::{Change, Record, SetRule},
+    shm::{Change, KeyVersion, Record, SetRule},
     store::{
         Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result,
-        ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, kv::check, limits::MAX_BATCH_ROWS,
-        number,
+        ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
+        limits::MAX_BATCH_ROWS, number,
     },
     sys::clock,
 };
@@ -337,5 +337,27 @@ impl KvBackend for SharedStore {
     fn flush(&self, db: Option<u8>) -> Result<()> {
         check(db.unwrap_or(0), b"")?;
         self.keys.flush(self.patience, db).map_err(refused)
+    }
+
+    fn version(&self, db: u8, key: &[u8]) -> Result<Version> {
+        check(db, key)?;
+        let version = self.keys.version(self.patience, clock::now_ms(), db, key).map_err(refused)?;
+        Ok(match version {
+            KeyVersion::Live { row, sequence } => Version([1, u64::from(row), sequence, 0, 0]),
+            KeyVersion::Absent { home, insertions, stale: (row, sequence) } => {
+                Version([0, u64::from(home), u64::from(insertions), u64::from(row), sequence])
+            }
+        })
+    }
+
+    fn is_untouched(&self, db: u8, key: &[u8], since: Version) -> Result<bool> {
+        check(db, key)?;
+        let since = match since.0 {
+            [1, row, sequence, ..] => KeyVersion::Live { row: row as u32, sequence },
+            [_, home, insertions, row, sequence] => {
+                KeyVersion::Absent { home: home as u32, insertions: insertions as u32, stale: (row as u32, sequence) }
+            }
+        };
+        self.keys.is_untouched(self.patience, clock::now_ms(), db, key, since).map_err(refused)
     }
 }

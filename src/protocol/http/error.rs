@@ -67,7 +67,7 @@ fn status_and_code(error: &Error) -> Option<(u16, &'static str)> {
         Error::TablesFull => (507, "tables_full"),
         Error::CountersFull => (507, "counters_full"),
         Error::OutOfMemory => (507, "out_of_memory"),
-        Error::EmptyKey | Error::Invalid(_) => (400, "bad_request"),
+        Error::EmptyKey | Error::Invalid(_) | Error::InTransaction => (400, "bad_request"),
     })
 }
 

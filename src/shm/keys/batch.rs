@@ -122,7 +122,7 @@ impl Keys {
                 }
             }
         }
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         *written = true;
         Ok(Step::Done)
     }
@@ -168,7 +168,7 @@ impl Keys {
         let Some((intent, claimed)) = outcome? else {
             return Ok(false);
         };
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         // Until now a death would have left these records free, and their hints are how they would be found.
         for row in claimed {
             self.space.take_hint(&self.segment, row);

@@ -20,6 +20,7 @@ use super::{
         gate, heap,
         journal::{Intent, RowChange},
         locks::{Writer, patiently},
+        protocol::sequence,
         rows::{self, FreeRow, Room, claim_free, is_past},
         segment::Refusal,
         space::Key,
@@ -63,17 +64,10 @@ impl Keys {
             }
             let sum = (seen.words[VALUE_WORD] as i64).checked_add(by);
             if let Some(sum) = sum {
-                self.store_word(&seen, VALUE_WORD, sum as u64);
+                rows::store_word(&writer, &self.space, seen.row, seen.sequence, VALUE_WORD, sum as u64)?;
             }
             Ok(Some(sum))
         })
-    }
-
-    /// Stores one word of a locked record.
-    fn store_word(&self, seen: &Seen, word: usize, value: u64) {
-        if let (Some(words), Some(header)) = (self.space.words(&self.segment, seen.row), self.header(seen.row)) {
-            rows::store_word(header, seen.sequence, &words[word], value);
-        }
     }
 
     /// Changes a key in one atomic step. The change may be asked several times. With `with_value` it is shown the value.
@@ -231,7 +225,7 @@ impl Keys {
         match encoded {
             None => drop(rows::list_delete(writer, &self.space, seen.row, &mut intent, 0)),
             Some(encoded) => {
-                if self.update_word(seen, &encoded) {
+                if self.update_word(writer, seen, &encoded, matches!(wanted, Change::Set(..)))? {
                     return Ok(Step::Done);
                 }
                 let mut tally = Tally::of(writer.slot(), key.db);
@@ -241,25 +235,31 @@ impl Keys {
                 }
             }
         }
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         Ok(Step::Done)
     }
 
     /// Updates a locked record whose flags stay and of which one word changes; false if it is not such.
-    fn update_word(&self, seen: &Seen, encoded: &Encoded) -> bool {
+    fn update_word(&self, writer: &Writer<'_>, seen: &Seen, encoded: &Encoded, set: bool) -> Result<bool, Refusal> {
         let expiry_counts = (seen.expire_at() == 0) != (encoded.words[EXPIRE_WORD] == 0);
         if seen.flags() != encoded.flags || expiry_counts || replaced_block(seen, encoded).is_some() {
-            return false;
+            return Ok(false);
         }
         let mut changed = (EXPIRE_WORD..WORDS).filter(|&i| seen.words[i] != encoded.words[i]);
         match (changed.next(), changed.next()) {
-            (None, _) => true,
+            (None, _) => {
+                // Who watches the key wants to know of every write, the same value as before included.
+                if let Some(header) = self.header(seen.row).filter(|_| set) {
+                    sequence::raise(&header.sequence, seen.sequence);
+                }
+                Ok(true)
+            }
             (Some(word), None) => {
                 rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
-                self.store_word(seen, word, encoded.words[word]);
-                true
+                rows::store_word(writer, &self.space, seen.row, seen.sequence, word, encoded.words[word])?;
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
     }
 
@@ -327,7 +327,7 @@ impl Keys {
         let mut intent = Intent::new();
         let mut tally = Tally::of(writer.slot(), key.db);
         self.list_insert(writer, &mut intent, key, &free, &encoded, &mut tally);
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         Ok(Step::Done)
     }
 

@@ -11,6 +11,7 @@ use super::{
         crash::point,
         gate,
         segment::{Refusal, Segment},
+        transaction, undo,
     },
     Keys,
 };
@@ -33,9 +34,12 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Busy`].
+    /// [`Refusal::Busy`], and [`Refusal::OutOfMemory`] inside a transaction whose log has no room.
     pub fn swap_databases(&self, patience: Option<Duration>, one: u8, other: u8) -> Result<(), Refusal> {
         gate::behind(&self.segment, patience, |gate| {
+            if transaction::is_open(gate.writer().slot()) {
+                undo::log_databases(gate.writer())?;
+            }
             swap(gate.writer().segment(), one, other);
             Ok(())
         })

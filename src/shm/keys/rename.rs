@@ -81,7 +81,7 @@ impl Keys {
         let stays = from.value_block().filter(|_| !moved);
         stays.into_iter().chain(from.key_block()).for_each(|(block, tree)| heap::list_old(slot, block, tree));
         self.list_delete(writer, &mut intent, keys[0], &from, tallies.of(writer, keys[0].db));
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         *outcome = Some(true);
         Ok(Step::Done)
     }

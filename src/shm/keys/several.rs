@@ -186,7 +186,7 @@ impl Keys {
                 _ => {}
             }
         }
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         Ok(Step::Done)
     }
 

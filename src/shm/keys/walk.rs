@@ -22,6 +22,7 @@ use super::{
         locks::{self, Attempt, Writer, patiently},
         rows::{self, is_past},
         segment::{Refusal, Segment},
+        transaction,
     },
     Keys,
     record::{blocks_of, read_key},
@@ -132,6 +133,13 @@ impl Keys {
     /// [`Refusal::Busy`].
     pub fn flush(&self, patience: Option<Duration>, db: Option<u8>) -> Result<(), Refusal> {
         gate::behind(&self.segment, patience, |gate| {
+            if transaction::is_open(gate.writer().slot()) {
+                let wanted = |header: &row::Header| {
+                    let flags = row::flags(header.meta.load(Ordering::Relaxed));
+                    db.is_none_or(|db| flags & flag::DB == u16::from(self.records_db(db)))
+                };
+                return rows::delete_logged(gate.writer(), &self.space, self.records() as u32, &wanted);
+            }
             let db = db.map_or(DATABASES as u64, |db| u64::from(self.records_db(db)));
             journal::carry_out_gated(gate.writer(), op::FLUSH, [db, 0]);
             Ok(())

@@ -20,6 +20,8 @@ pub enum Refusal {
     Exists,
     /// The directory of tables is full.
     NoTable,
+    /// It cannot be undone, and the thread is in a transaction.
+    InTransaction,
 }
 
 /// Why a segment could not be made or attached.

@@ -94,7 +94,7 @@ impl Tables {
         }
         unused.for_each(|free| self.space.set_hint(&self.segment, free.row));
         if listed {
-            intent.carry_out(writer, &self.space);
+            intent.carry_out(writer, &self.space)?;
         }
         Ok(Step::Done)
     }

@@ -160,9 +160,9 @@ impl Tables {
             writer.unlock_to(held);
             return Ok(Step::Again);
         }
-        self.change_row(writer, now_ms, key, found.row, change, scratch, spare);
+        let changed = self.change_row(writer, now_ms, key, found.row, change, scratch, spare);
         writer.unlock_to(held);
-        Ok(Step::Done)
+        changed.map(|()| Step::Done)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one operation")]
@@ -175,15 +175,15 @@ impl Tables {
         change: &mut dyn FnMut(RowWords<'_>) -> Verdict,
         scratch: &mut [u64],
         spare: Vec<BlockRef>,
-    ) {
+    ) -> Result<(), Refusal> {
         let present = self.load(row, key, now_ms, scratch);
         match change(RowWords { present, words: scratch }) {
-            Verdict::Leave => {}
-            Verdict::Remove if !present => {}
+            Verdict::Leave => Ok(()),
+            Verdict::Remove if !present => Ok(()),
             Verdict::Remove => {
                 let mut intent = Intent::new();
                 rows::list_delete(writer, &self.space, row, &mut intent, 0);
-                intent.carry_out(writer, &self.space);
+                intent.carry_out(writer, &self.space)
             }
             Verdict::Write => self.store(writer, key, row, scratch, spare),
         }
@@ -206,20 +206,27 @@ impl Tables {
         bytemuck::cast_slice_mut::<u64, u8>(scratch)[at..at + key.bytes.len()].copy_from_slice(key.bytes);
     }
 
-    fn store(&self, writer: &Writer<'_>, key: Key<'_>, row: u32, scratch: &[u64], spare: Vec<BlockRef>) {
+    fn store(
+        &self,
+        writer: &Writer<'_>,
+        key: Key<'_>,
+        row: u32,
+        scratch: &[u64],
+        spare: Vec<BlockRef>,
+    ) -> Result<(), Refusal> {
         let (Some(words), Some(header)) = (self.space.words(&self.segment, row), self.space.header(&self.segment, row))
         else {
-            return;
+            return Ok(());
         };
         rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
         let differs = |&i: &usize| words[i].load(Ordering::Relaxed) != scratch[i];
         let Some(first) = (EXPIRE_WORD..scratch.len()).find(differs) else {
-            return;
+            return Ok(());
         };
         let last = (first..scratch.len()).rev().find(differs).unwrap_or(first);
         let sequence = header.sequence.load(Ordering::Relaxed);
         if first == last {
-            return rows::store_word(header, sequence, &words[first], scratch[first]);
+            return rows::store_word(writer, &self.space, row, sequence, first, scratch[first]);
         }
         let change = RowChange {
             action: action::UPDATE,
@@ -231,7 +238,7 @@ impl Tables {
         };
         let mut intent = Intent::new();
         self.list_image(writer, &mut intent, &change, first, &scratch[first..=last], &mut spare.into_iter());
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)
     }
 
     /// Blocks for all images that the slot's area may not hold. They go with the operation, used or not.
@@ -319,7 +326,7 @@ impl Tables {
         };
         let mut intent = Intent::new();
         self.list_insert(writer, &mut intent, key, &free, scratch, 0);
-        intent.carry_out(writer, &self.space);
+        intent.carry_out(writer, &self.space)?;
         Ok(Step::Done)
     }
 

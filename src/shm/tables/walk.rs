@@ -19,6 +19,7 @@ use super::{
         locks::{Writer, patiently},
         rows::{self, is_past},
         segment::{Refusal, Segment},
+        transaction,
     },
     OPTIMISM, Tables, with_scratch,
 };
@@ -121,7 +122,11 @@ impl Tables {
     pub fn clear(&self, patience: Option<Duration>) -> Result<(), Refusal> {
         gate::behind(&self.segment, patience, |gate| {
             self.check_current()?;
-            journal::carry_out_gated(gate.writer(), slot::op::CLEAR, [u64::from(self.space.id), 0]);
+            let writer = gate.writer();
+            if transaction::is_open(writer.slot()) {
+                return rows::delete_logged(writer, &self.space, self.space.rows, &|_| true);
+            }
+            journal::carry_out_gated(writer, slot::op::CLEAR, [u64::from(self.space.id), 0]);
             Ok(())
         })
     }

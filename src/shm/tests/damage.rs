@@ -235,6 +235,8 @@ const DAMAGES: &[Damage] = &[
     (&[SlotFlagUp], |segment| segment.slot(FREE_SLOT).flag.store(1, Ordering::Relaxed)),
     (&[SlotIntentLeft], |segment| segment.slot(FREE_SLOT).journal.state.store(7, Ordering::Relaxed)),
     (&[SlotBlocksListed], |segment| segment.slot(FREE_SLOT).journal.old_len.store(1, Ordering::Relaxed)),
+    (&[SlotTransactionLeft], |segment| segment.slot(FREE_SLOT).journal.transaction.store(1, Ordering::Relaxed)),
+    (&[SlotTransactionLeft], |segment| segment.slot(FREE_SLOT).log.store(1, Ordering::Relaxed)),
     (&[SlotLockNamed], |segment| {
         segment.slot(FREE_SLOT).held[3].store(Held::Row(COUNTERS_SPACE, 1).encode(), Ordering::Relaxed);
     }),

@@ -202,6 +202,72 @@ fn some_keys(segment: &Segment) {
     set(&keys, b"a key that is too long to stand in its record", b"value");
 }
 
+/// A table with rows, keys of every kind, a counter.
+fn everything(segment: &Segment) {
+    narrow(segment);
+    some_keys(segment);
+    Counters::new(segment).add(None, b"c", 5, None).expect("there is room");
+}
+
+fn transact(segment: &Segment, body: fn(&Segment)) {
+    let transaction = Transaction::begin(segment, None).expect("nobody is in the way");
+    body(segment);
+    transaction.commit();
+}
+
+fn remove(keys: &Keys, key: &[u8]) {
+    keys.change(None, NOW, 0, key, false, &mut |_| Change::Remove).expect("nobody is in the way");
+}
+
+fn all_kinds(segment: &Segment) {
+    let (keys, counters) = (Keys::new(segment), Counters::new(segment));
+    set(&keys, b"small", b"other");
+    keys.add_int(None, NOW, 0, b"number", 1).expect("there is such a number");
+    set(&keys, b"block", &[b'n'; 40_000]);
+    remove(&keys, b"tree");
+    set(&keys, b"new", &[b'n'; 300]);
+    counters.add(None, b"c", 1, None).expect("there is room");
+    counters.set(None, b"made", 7).expect("there is room");
+    change_row(segment, b"a", 2);
+    change_row(segment, b"new", 2);
+    let rows = Tables::find(segment, None, "t").expect("it was made");
+    rows.modify(None, NOW, b"b", &mut |_| Verdict::Remove).expect("nobody is in the way");
+}
+
+/// Records and blocks change hands inside.
+fn over_and_over(segment: &Segment) {
+    let keys = Keys::new(segment);
+    for round in 0..3_u8 {
+        set(&keys, b"block", &[b'1' + round; 300]);
+        remove(&keys, b"block");
+        set(&keys, &[b'k', round], &[b'n'; 300]);
+        keys.rename(None, NOW, (0, &[b'k', round]), (0, b"tree"), false).expect("there is room");
+        remove(&keys, b"small");
+        set(&keys, b"small", b"again");
+    }
+}
+
+fn flush_and_fill(segment: &Segment) {
+    let (keys, rows) = (Keys::new(segment), Tables::find(segment, None, "t").expect("it was made"));
+    keys.swap_databases(None, 0, 3).expect("there is room for the log");
+    set(&keys, b"block", b"of another database");
+    keys.swap_databases(None, 3, 0).expect("there is room for the log");
+    keys.flush(None, None).expect("there is room for the log");
+    rows.clear(None).expect("there is room for the log");
+    Counters::new(segment).delete(None, b"c").expect("nobody is in the way");
+    set(&keys, b"block", b"small");
+    change_row(segment, b"a", 9);
+}
+
+fn batches(segment: &Segment) {
+    let keys = Keys::new(segment);
+    let names: Vec<String> = (0..66).map(|i| format!("new {i}")).collect();
+    let mut pairs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (name.as_bytes(), &[b'n'; 200][..])).collect();
+    pairs.push((b"tree", b"n"));
+    keys.set_many(None, NOW, 0, &pairs, &SetRule::ANY).expect("there is room");
+    keys.set_many(None, NOW, 0, &[(b"block", b"n"), (b"new 7", b"n")], &SetRule::ANY).expect("there is room");
+}
+
 macro_rules! deaths {
     ($($name:ident: $before:expr, $operation:expr;)*) => {$(
         #[test]
@@ -278,6 +344,10 @@ deaths! {
     key_move: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (7, b"tree"), true).unwrap(); };
     key_swap: some_keys, |segment| Keys::new(segment).swap_databases(None, 0, 9).unwrap();
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
+    transaction_of_all_kinds: everything, |segment| transact(segment, all_kinds);
+    transaction_of_one_row_over_and_over: some_keys, |segment| transact(segment, over_and_over);
+    transaction_with_a_flush: everything, |segment| transact(segment, flush_and_fill);
+    transaction_with_batches: some_keys, |segment| transact(segment, batches);
     counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
     counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },
         |segment| { Counters::new(segment).delete(None, b"c").unwrap(); };

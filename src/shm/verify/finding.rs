@@ -34,6 +34,8 @@ kinds! {
     SlotIntentLeft = "slot_intent_left",
     /// A slot lists blocks of an operation that is not under way.
     SlotBlocksListed = "slot_blocks_listed",
+    /// A slot's transaction is not over, or has left a log.
+    SlotTransactionLeft = "slot_transaction_left",
     /// A slot names a lock that it cannot hold.
     SlotLockNamed = "slot_lock_named",
     /// A slot is noted to be claiming a page or the region of a table.

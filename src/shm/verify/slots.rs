@@ -105,6 +105,11 @@ fn troubles(slot: &Slot, own: bool) -> Vec<(FindingKind, String)> {
         let text = format!("lists {} new and {} old blocks of no operation", listed[0], listed[1]);
         found.push((FindingKind::SlotBlocksListed, text));
     }
+    let open = (slot.journal.transaction.load(Ordering::Acquire), slot.log.load(Ordering::Acquire));
+    if open != (0, 0) {
+        let text = format!("has a transaction in state {} and a log at {:#x}", open.0, open.1);
+        found.push((FindingKind::SlotTransactionLeft, text));
+    }
     // Whoever owns a slot may be waiting for the gate.
     let waits = |word: u64| owned && word == Held::Gate.encode();
     let named = slot.held.iter().map(|name| name.load(Ordering::Acquire)).find(|&word| word != 0 && !waits(word));
