@@ -56,6 +56,9 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
 /// The answer to a request that has waited too long; it will not be executed again.
 pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
     let progress = std::mem::take(&mut session.progress);
+    if session.last_command == "exec" {
+        session.transaction.clear();
+    }
     let statistics = env.store.statistics();
     statistics.add(Stat::Busy, 1);
     statistics.add(Stat::Errors, 1);
@@ -83,10 +86,41 @@ fn finish(session: &mut Session, env: &Env<'_>) {
 }
 
 fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
-    let Some(command) = table::lookup(args.get(0)) else { return unknown(args, session) };
+    let Some(command) = table::lookup(args.get(0)) else {
+        session.transaction.spoil();
+        return unknown(args, session);
+    };
+    let command = match allowed(command, args, session) {
+        Ok(command) => command,
+        Err(refusal) if command.name == "exec" => {
+            session.transaction.clear();
+            return refuse(format!("EXECABORT Transaction discarded because of: {}", without_prefix(&refusal.text())));
+        }
+        Err(refusal) => {
+            session.transaction.spoil();
+            return Err(refusal);
+        }
+    };
+    if env.state.settings.pause().holds(command, session, env.now_ms) {
+        return Err(Refusal::Paused);
+    }
+    session.last_command = command.full_name;
+    if session.transaction.takes(command) {
+        return session.transaction.queue(command, args, env);
+    }
+    carry_out(command, &mut Call { args: *args, session, env })
+}
+
+/// The sentence of an error.
+fn without_prefix(text: &str) -> &str {
+    text.split_once(' ').map_or(text, |(_, sentence)| sentence)
+}
+
+/// The command or the subcommand that is meant, if this client may use it now and as it did.
+fn allowed(command: &'static Command, args: &Args<'_>, session: &Session) -> Answer<&'static Command> {
     let command = resolve(command, args)?;
     if !session.authenticated && !command.needs_no_auth() {
-        return Err("NOAUTH Authentication required.".into());
+        return refuse("NOAUTH Authentication required.");
     }
     if pubsub::only_listens(session) && !pubsub::is_subscriber_command(command) {
         return refuse(format!(
@@ -94,16 +128,16 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
             command.full_name
         ));
     }
-    if env.state.settings.pause().holds(command, session, env.now_ms) {
-        return Err(Refusal::Paused);
-    }
-    session.last_command = command.full_name;
-    let mut call = Call { args: *args, session, env };
-    events::prepare(&call, command)?;
-    let answer = (command.handler)(&mut call);
+    Ok(command)
+}
+
+/// Carries a command out, and notes what those want to know of it who listen.
+pub(super) fn carry_out(command: &'static Command, call: &mut Call<'_, '_>) -> Answer {
+    events::prepare(call, command)?;
+    let answer = (command.handler)(call);
     if !matches!(answer, Err(Refusal::Store(Error::Busy))) {
-        events::conclude(&call, command);
-        monitor::show(&call, command);
+        events::conclude(call, command);
+        monitor::show(call, command);
     }
     answer
 }

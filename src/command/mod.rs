@@ -46,6 +46,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod tracking;
+mod transaction;
 mod usage;
 mod waiting;
 

@@ -42,6 +42,8 @@ pub enum Reply {
     Bool(bool),
     /// Nothing is there.
     Null,
+    /// Nothing is there where a list was asked for.
+    NullArray,
     /// Bytes.
     Bulk(Vec<u8>),
     /// Bytes that the program knows beforehand.
@@ -70,6 +72,22 @@ impl Reply {
     #[must_use]
     pub fn flag(yes: bool) -> Self {
         Self::Int(i64::from(yes))
+    }
+
+    /// About the bytes that it takes on the wire.
+    pub(crate) fn size(&self) -> usize {
+        const HEAD: usize = 16;
+        let all = |items: &[Self]| items.iter().map(Self::size).sum::<usize>();
+        HEAD + match self {
+            Self::Error(text) => text.len(),
+            Self::Bulk(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+            Self::Verbatim(text) => text.len(),
+            Self::Array(items) | Self::Set(items) | Self::Several(items) | Self::Push(items) => all(items),
+            Self::Map(pairs) => pairs.iter().map(|(key, value)| key.size() + value.size()).sum(),
+            Self::Row(row) => row.schema().image_bytes(),
+            _ => 0,
+        }
     }
 
     /// Bytes, or null.

@@ -1,6 +1,6 @@
 //! What is known about one client between its requests.
 
-use super::{Proto, Reply, Subscriptions, table::Command};
+use super::{Proto, Reply, Subscriptions, table::Command, transaction::Transaction};
 
 /// How far a command over several keys came before it had to wait.
 ///
@@ -112,6 +112,8 @@ pub struct Session {
     /// Whether a password was needed when it connected; RESET asks for it again.
     pub(crate) needs_auth: bool,
     pub(crate) progress: Progress,
+    /// What it has queued and watched.
+    pub(crate) transaction: Transaction,
     /// Something that other workers can see has changed.
     pub(crate) dirty: bool,
 }
@@ -149,6 +151,7 @@ impl Session {
             monitors: false,
             needs_auth,
             progress: Progress::default(),
+            transaction: Transaction::default(),
             dirty: false,
         }
     }
@@ -176,7 +179,9 @@ impl Session {
     /// What it has subscribed to, queued and watched.
     pub(crate) fn standing(&self) -> Standing {
         let [channels, patterns, shard_channels] = self.subscriptions.counts();
-        Standing { channels, patterns, shard_channels, queued: -1, watched: 0, redirect: self.redirect }
+        let queued = self.transaction.queued().map_or(-1, |queued| queued as i64);
+        let watched = self.transaction.watched();
+        Standing { channels, patterns, shard_channels, queued, watched, redirect: self.redirect }
     }
 
     /// It is told of keys no more.
@@ -192,6 +197,7 @@ impl Session {
             ('O', self.monitors),
             ('t', self.tracks),
             ('B', self.tracks_prefixes),
+            ('x', self.transaction.queued().is_some()),
             ('b', self.is_paused),
             ('e', self.no_evict),
             ('T', self.no_touch),
@@ -202,8 +208,8 @@ impl Session {
     }
 
     /// Whether this command would carry out writes that it has queued.
-    pub(crate) fn would_write(&self, _: &Command) -> bool {
-        false
+    pub(crate) fn would_write(&self, command: &Command) -> bool {
+        command.name == "exec" && self.transaction.has_flag("write")
     }
 
     /// The user that it is logged in as.
@@ -213,6 +219,7 @@ impl Session {
 
     /// Back to the state of a new connection; only what the library said about itself stays.
     pub(crate) fn reset(&mut self, needs_auth: bool) {
+        self.transaction.clear();
         self.proto = Proto::Resp2;
         self.db = 0;
         self.name.clear();

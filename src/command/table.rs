@@ -2,7 +2,7 @@
 
 use super::{
     Reply, bitfield, bits, call::Call, client, compare, connection, counters, dump, functions, introspect, keys, lcs,
-    monitor, msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, waiting,
+    monitor, msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, transaction, waiting,
 };
 
 /// What carries a command out.
@@ -43,6 +43,10 @@ pub(crate) const READ_FAST: &[&str] = &["readonly", "fast"];
 pub(crate) const WRITE: &[&str] = &["write", "denyoom"];
 /// Flags of a command that writes and may need memory, in constant time.
 pub(crate) const WRITE_FAST: &[&str] = &["write", "denyoom", "fast"];
+/// Flags of a command that cannot be undone, and needs memory.
+pub(crate) const WRITE_ALONE: &[&str] = &["write", "denyoom", "no_multi"];
+/// Flags of a command that cannot be undone.
+pub(crate) const DELETE_ALONE: &[&str] = &["write", "no_multi"];
 /// Flags of a command that deletes.
 pub(crate) const DELETE: &[&str] = &["write"];
 /// Flags of a command that deletes, in constant time.
@@ -152,6 +156,7 @@ const GROUPS: &[&[Command]] = &[
     server::COMMANDS,
     introspect::COMMANDS,
     monitor::COMMANDS,
+    transaction::COMMANDS,
     pubsub::COMMANDS,
     functions::COMMANDS,
 ];

@@ -11,7 +11,7 @@ use super::{
     number::parse_integral,
     parse_float, parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
-    table::{Command, DELETE, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
+    table::{Command, DELETE, DELETE_ALONE, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_ALONE, WRITE_FAST},
 };
 use crate::store::{
     Cell, Column, ColumnType, Condition, Error, Expiry, Row, Schema, Table, TableSpec, Value, ValueRef,
@@ -24,12 +24,16 @@ const DEFAULT_SCAN_COUNT: usize = 10;
 const MAX_SCAN_BYTES: usize = 8 << 20;
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("table.make", -5, make).flags(WRITE).docs(
+    command("table.make", -5, make).flags(WRITE_ALONE).docs(
         "0.1.0",
         "table rows [KEYBYTES key-bytes] (column type [size])...",
         "Makes a table with a fixed number of rows and typed columns: int, float, string and its size.",
     ),
-    command("table.drop", 2, drop_table).flags(DELETE).docs("0.1.0", "table", "Drops a table and frees its memory."),
+    command("table.drop", 2, drop_table).flags(DELETE_ALONE).docs(
+        "0.1.0",
+        "table",
+        "Drops a table and frees its memory.",
+    ),
     command("table.clear", 2, clear).flags(DELETE).docs("0.1.0", "table", "Deletes every row of a table."),
     command("table.info", 2, info).flags(READ_FAST).docs("0.1.0", "table", "Describes a table."),
     command("table.list", 1, list).flags(READ).docs("0.1.0", "", "Returns the names of all tables."),
