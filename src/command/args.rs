@@ -45,6 +45,12 @@ impl<'a> Args<'a> {
         self.iter().skip(index)
     }
 
+    /// The arguments from `index` on, as a request of their own.
+    #[must_use]
+    pub fn tail(&self, index: usize) -> Self {
+        Self { bytes: self.bytes, ranges: self.ranges.get(index..).unwrap_or_default() }
+    }
+
     /// Whether argument `index` is `word`, in any case.
     #[must_use]
     pub fn is(&self, index: usize, word: &str) -> bool {

@@ -4,6 +4,7 @@ use super::{
     Class, Reply,
     bits::{grown, offset_of},
     call::Call,
+    keyspec::access_of_bitfield,
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, READ_FAST, WRITE},
@@ -11,7 +12,7 @@ use super::{
 use crate::store::{Expiry, Update, string_of};
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("bitfield", -2, bitfield).group("bitmap").flags(WRITE).keys(1, 1, 1).docs(
+    Command::new("bitfield", -2, bitfield).group("bitmap").flags(WRITE).keys(1, 1, 1).access_by(access_of_bitfield).complexity("O(1) for each subcommand").docs(
         "3.2.0",
         "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment>]...",
         "Reads, writes and adds to integers of any width in a value.",

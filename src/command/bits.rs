@@ -5,6 +5,7 @@
 use super::{
     Class, Reply,
     call::Call,
+    keyspec::{KeySpec, OW_UPDATE, RO_ACCESS},
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{Command, READ, READ_FAST, WRITE},
@@ -15,7 +16,7 @@ const NOT_A_BIT: &str = "ERR bit is not an integer or out of range";
 const NOT_AN_OFFSET: &str = "ERR bit offset is not an integer or out of range";
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("setbit", 4, setbit).flags(WRITE).keys(1, 1, 1).docs(
+    command("setbit", 4, setbit).flags(WRITE).keys(1, 1, 1).complexity("O(1)").docs(
         "2.2.0",
         "key offset value",
         "Sets or clears one bit of a value and returns what it was.",
@@ -25,21 +26,26 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key offset",
         "Returns one bit of a value.",
     ),
-    command("bitcount", -2, bitcount).flags(READ).keys(1, 1, 1).docs(
+    command("bitcount", -2, bitcount).flags(READ).keys(1, 1, 1).complexity("O(N)").docs(
         "2.6.0",
         "key [start end [BYTE | BIT]]",
         "Counts the bits that are set in a value.",
     ),
-    command("bitpos", -3, bitpos).flags(READ).keys(1, 1, 1).docs(
+    command("bitpos", -3, bitpos).flags(READ).keys(1, 1, 1).complexity("O(N)").docs(
         "2.8.7",
         "key bit [start [end [BYTE | BIT]]]",
         "Finds the first bit of a value that is set, or clear.",
     ),
-    command("bitop", -4, bitop).flags(WRITE).keys(2, -1, 1).docs(
-        "2.6.0",
-        "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key...",
-        "Combines values bit by bit and stores the result.",
-    ),
+    command("bitop", -4, bitop)
+        .flags(WRITE)
+        .keys(2, -1, 1)
+        .specs(&[KeySpec::one(2, OW_UPDATE), KeySpec::rest(3, RO_ACCESS)])
+        .complexity("O(N)")
+        .docs(
+            "2.6.0",
+            "(AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE) destkey key...",
+            "Combines values bit by bit and stores the result.",
+        ),
 ];
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {

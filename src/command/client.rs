@@ -11,7 +11,7 @@ use super::{
     pause,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     session::Replies,
-    table::{ADMIN, Command, PLAIN},
+    table::{ADMIN, Command, PLAIN, PLAIN_NOSCRIPT},
     tracking,
 };
 use crate::store::Targets;
@@ -21,7 +21,7 @@ const KILLED_AT_ONCE: usize = 1000;
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("client", -2, client_help)
     .group("connection")
-    .flags(PLAIN)
+    .flags(&[])
     .docs("2.4.0", "", "Commands about clients.")
     .subcommands(CLIENT)];
 
@@ -38,20 +38,20 @@ const CLIENT: &[Command] = &[
         "",
         "Returns the client that is told in place of this one.",
     ),
-    sub("client|help", 2, client_help).docs("5.0.0", "", "Lists the subcommands."),
+    sub("client|help", 2, client_help).flags(PLAIN).docs("5.0.0", "", "Lists the subcommands."),
     sub("client|id", 2, id).docs("5.0.0", "", "Returns the number of the connection."),
     sub("client|import-source", 3, import_source).docs(
         "8.1.0",
         "ON | OFF",
         "Says whether the connection brings in data; it is remembered and changes nothing.",
     ),
-    sub("client|info", 2, info).docs("6.2.0", "", "Describes the connection."),
+    sub("client|info", 2, info).tips(&["nondeterministic_output"]).docs("6.2.0", "", "Describes the connection."),
     sub("client|kill", -3, kill).flags(ADMIN).docs(
         "2.4.0",
         "ip:port | (filter value)...",
         "Closes connections of any worker: of an address, or all that match every filter.",
     ),
-    sub("client|list", -2, list).flags(ADMIN).docs(
+    sub("client|list", -2, list).flags(ADMIN).tips(&["nondeterministic_output"]).docs(
         "2.4.0",
         "[filter value]...",
         "Describes the connections of all workers, or those that match every filter.",
@@ -93,7 +93,7 @@ const CLIENT: &[Command] = &[
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler).group("connection").flags(PLAIN)
+    Command::sub(full_name, arity, handler).group("connection").flags(PLAIN_NOSCRIPT)
 }
 
 fn client_help(call: &mut Call<'_, '_>) -> Answer {

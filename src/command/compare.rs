@@ -3,18 +3,19 @@
 use super::{
     Class, Reply,
     call::Call,
+    keyspec::RW_ACCESS_DELETE,
     refusal::{Answer, SYNTAX, refuse},
     table::{Command, DELETE_FAST},
 };
 use crate::store::{Result, SetOptions, SetOutcome, Update, string_of};
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("delifeq", 3, delifeq).group("string").flags(DELETE_FAST).keys(1, 1, 1).docs(
+    Command::new("delifeq", 3, delifeq).group("string").flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_DELETE).docs(
         "9.0.0",
         "key value",
         "Deletes a key if it has this value.",
     ),
-    Command::new("delex", -2, delex).group("string").flags(DELETE_FAST).keys(1, 1, 1).docs(
+    Command::new("delex", -2, delex).group("string").flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_DELETE).docs(
         "8.4.0",
         "key [IFEQ value | IFNE value]",
         "Deletes a key if it has this value, or another one.",

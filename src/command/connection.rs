@@ -12,7 +12,10 @@ use super::{
 use crate::store::Stat;
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("ping", -1, ping).flags(&["fast"]).docs("1.0.0", "[message]", "Answers PONG, or the message."),
+    command("ping", -1, ping)
+        .flags(&["fast"])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .docs("1.0.0", "[message]", "Answers PONG, or the message."),
     command("echo", 2, echo).flags(PLAIN_FAST).docs("1.0.0", "message", "Answers the message."),
     command("hello", -1, hello).flags(OPEN).docs(
         "6.0.0",

@@ -3,6 +3,7 @@
 use super::{
     Class, Reply,
     call::Call,
+    keyspec::OW_UPDATE,
     rdb::{self, Wrong},
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{Command, READ, WRITE},
@@ -10,16 +11,23 @@ use super::{
 use crate::store::{Expiry, Target, Update};
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("dump", 2, dump).flags(READ).keys(1, 1, 1).docs(
-        "2.6.0",
-        "key",
-        "Returns the value of a key in the format of dump files.",
-    ),
-    Command::new("restore", -4, restore).flags(WRITE).keys(1, 1, 1).docs(
-        "2.6.0",
-        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
-        "Makes a key from what DUMP returned.",
-    ),
+    Command::new("dump", 2, dump)
+        .flags(READ)
+        .keys(1, 1, 1)
+        .tips(&["nondeterministic_output"])
+        .complexity("O(N) with N being the length of the value")
+        .docs("2.6.0", "key", "Returns the value of a key in the format of dump files."),
+    Command::new("restore", -4, restore)
+        .flags(WRITE)
+        .keys(1, 1, 1)
+        .access(OW_UPDATE)
+        .categories(&["dangerous"])
+        .complexity("O(N) with N being the length of the value")
+        .docs(
+            "2.6.0",
+            "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+            "Makes a key from what DUMP returned.",
+        ),
 ];
 
 fn dump(call: &mut Call<'_, '_>) -> Answer {

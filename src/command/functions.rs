@@ -5,7 +5,7 @@ use super::{
     call::Call,
     introspect::help,
     refusal::{Answer, SYNTAX},
-    table::{Command, READ, WRITE},
+    table::{Command, PLAIN},
 };
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("function", -2, function_help)
@@ -14,13 +14,12 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("function", -2, function_
     .subcommands(FUNCTION)];
 
 const FUNCTION: &[Command] = &[
-    sub("function|flush", -2, flush).flags(WRITE).docs(
-        "7.0.0",
-        "[ASYNC | SYNC]",
-        "Deletes all libraries; there are none.",
-    ),
-    sub("function|help", 2, function_help).docs("7.0.0", "", "Lists the subcommands."),
-    sub("function|list", -2, list).flags(READ).docs(
+    sub("function|flush", -2, flush)
+        .flags(&["write", "noscript"])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .docs("7.0.0", "[ASYNC | SYNC]", "Deletes all libraries; there are none."),
+    sub("function|help", 2, function_help).flags(PLAIN).docs("7.0.0", "", "Lists the subcommands."),
+    sub("function|list", -2, list).flags(&["noscript"]).tips(&["nondeterministic_output_order"]).docs(
         "7.0.0",
         "[LIBRARYNAME library-name-pattern] [WITHCODE]",
         "Returns the libraries; there are none.",

@@ -4,24 +4,40 @@ use super::{
     Reply,
     call::Call,
     glob,
+    keyspec::{Access, Find, KeySpec, NOT_KEY},
     refusal::{Answer, Refusal, SYNTAX, refuse},
-    table::{self, Command, PLAIN},
+    table::{self, CATEGORIES, Command, PLAIN},
     usage,
 };
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("command", -1, command)
     .group("server")
     .flags(PLAIN)
+    .categories(&["connection"])
+    .tips(&["nondeterministic_output_order"])
     .docs("2.8.13", "", "Describes every command.")
     .subcommands(COMMAND)];
 
 const COMMAND: &[Command] = &[
     sub("command|count", 2, count).docs("2.8.13", "", "Returns the number of commands."),
-    sub("command|docs", -2, docs).docs("7.0.0", "[command-name...]", "Returns the documentation of commands."),
-    sub("command|getkeys", -4, getkeys).docs("2.8.13", "command [arg...]", "Returns the keys of a command."),
+    sub("command|docs", -2, docs).tips(&["nondeterministic_output_order"]).docs(
+        "7.0.0",
+        "[command-name...]",
+        "Returns the documentation of commands.",
+    ),
+    sub("command|getkeys", -3, getkeys).docs("2.8.13", "command [arg...]", "Returns the keys of a command."),
+    sub("command|getkeysandflags", -3, getkeysandflags).docs(
+        "7.0.0",
+        "command [arg...]",
+        "Returns the keys of a command and what it does with them.",
+    ),
     sub("command|help", 2, command_help).docs("5.0.0", "", "Lists the subcommands."),
-    sub("command|info", -2, info).docs("2.8.13", "[command-name...]", "Describes commands."),
-    sub("command|list", -2, list).docs(
+    sub("command|info", -2, info).tips(&["nondeterministic_output_order"]).docs(
+        "2.8.13",
+        "[command-name...]",
+        "Describes commands.",
+    ),
+    sub("command|list", -2, list).tips(&["nondeterministic_output_order"]).docs(
         "7.0.0",
         "[FILTERBY (MODULE module-name | ACLCAT category | PATTERN pattern)]",
         "Returns the names of commands.",
@@ -29,16 +45,17 @@ const COMMAND: &[Command] = &[
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler).group("server").flags(PLAIN)
+    Command::sub(full_name, arity, handler).group("server").flags(PLAIN).categories(&["connection"])
 }
 
 /// The answer of `CONTAINER HELP`.
 pub(crate) fn help(_: &Call<'_, '_>, container: &str, subcommands: &[Command]) -> Reply {
-    let mut lines = vec![Reply::Bulk(format!("{container} <subcommand> [<arg> ...]. Subcommands are:").into_bytes())];
-    for sub in subcommands {
-        lines.push(Reply::Bulk(format!("{} {}", sub.name.to_ascii_uppercase(), sub.usage).trim_end().into()));
-        lines.push(Reply::Bulk(format!("    {}", sub.summary).into_bytes()));
+    let mut lines = vec![Reply::Line(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"))];
+    for sub in subcommands.iter().filter(|sub| sub.name != "help") {
+        lines.push(Reply::Line(format!("{} {}", sub.name.to_ascii_uppercase(), sub.usage).trim_end().to_owned()));
+        lines.push(Reply::Line(format!("    {}", sub.summary)));
     }
+    lines.extend([Reply::Status("HELP"), Reply::Status("    Prints this help.")]);
     Reply::Array(lines)
 }
 
@@ -58,90 +75,55 @@ fn info(call: &mut Call<'_, '_>) -> Answer {
     if call.args.len() == 2 {
         return command(call);
     }
-    let named = call.args.from(2).map(|name| find(name).map_or(Reply::Null, description));
+    let named = call.args.from(2).map(|name| table::find(name).map_or(Reply::Null, description));
     Ok(Reply::Array(named.collect()))
-}
-
-/// The command, or with `container|name` the subcommand, of this name.
-fn find(name: &[u8]) -> Option<&'static Command> {
-    match name.iter().position(|&byte| byte == b'|') {
-        Some(at) => table::lookup(&name[..at])?.subcommand(&name[at + 1..]),
-        None => table::lookup(name),
-    }
 }
 
 /// The ten fields of COMMAND INFO.
 fn description(command: &'static Command) -> Reply {
     let (first, last, step) = command.keys;
+    let movable = command.has_movable_keys().then_some("movablekeys");
+    let categories = CATEGORIES.iter().filter(|category| command.is_in(category));
     Reply::Array(vec![
         Reply::Text(command.full_name),
         Reply::Int(command.arity),
-        Reply::Set(command.flags.iter().map(|flag| Reply::Status(flag)).collect()),
+        Reply::Set(command.flags.iter().copied().chain(movable).map(Reply::Status).collect()),
         Reply::Int(first),
         Reply::Int(last),
         Reply::Int(step),
-        Reply::Set(categories(command).into_iter().map(Reply::Status).collect()),
-        Reply::Array(Vec::new()),
-        Reply::Array(key_specs(command)),
-        Reply::Array(command.subcommands.iter().map(description).collect()),
+        Reply::Set(categories.map(|category| Reply::Line(format!("@{category}"))).collect()),
+        Reply::Set(command.tips.iter().copied().map(Reply::Text).collect()),
+        Reply::Set(command.specs_of_keys().map(key_spec).collect()),
+        Reply::Set(command.subcommands.iter().map(description).collect()),
     ])
 }
 
-/// The access categories of a command follow from its flags and its group.
-fn categories(command: &Command) -> Vec<&'static str> {
-    let has = |flag| command.flags.contains(&flag);
-    let group = match command.group {
-        "string" => "@string",
-        "generic" => "@keyspace",
-        "connection" => "@connection",
-        "pubsub" => "@pubsub",
-        "table" => "@table",
-        "counter" => "@counter",
-        _ => "",
-    };
-    let dangerous = has("admin") || matches!(command.name, "keys" | "flushdb" | "flushall" | "info");
-    let held = [
-        (!group.is_empty(), group),
-        (has("write"), "@write"),
-        (has("readonly"), "@read"),
-        (has("admin"), "@admin"),
-        (dangerous, "@dangerous"),
-        (has("fast"), "@fast"),
-        (!has("fast"), "@slow"),
-    ];
-    held.into_iter().filter_map(|(holds, name)| holds.then_some(name)).collect()
-}
-
 /// Where the keys of a command are, in the words of Redis 7.
-fn key_specs(command: &Command) -> Vec<Reply> {
-    let (first, last, step) = command.keys;
-    if first == 0 {
-        return Vec::new();
-    }
-    let pair = |name, value| (Reply::Text(name), value);
-    let access = if command.flags.contains(&"readonly") { ["RO", "access"] } else { ["RW", "update"] };
-    let behind_first = if last < 0 { last } else { last - first };
-    let begin = Reply::Map(vec![
-        pair("type", Reply::Text("index")),
-        pair("spec", Reply::Map(vec![pair("index", Reply::Int(first))])),
-    ]);
-    let range = vec![
-        pair("lastkey", Reply::Int(behind_first)),
-        pair("keystep", Reply::Int(step)),
-        pair("limit", Reply::Int(0)),
-    ];
-    let find = Reply::Map(vec![pair("type", Reply::Text("range")), pair("spec", Reply::Map(range))]);
-    vec![Reply::Map(vec![
-        pair("flags", Reply::Set(access.into_iter().map(Reply::Status).collect())),
-        pair("begin_search", begin),
-        pair("find_keys", find),
-    ])]
+fn key_spec(spec: KeySpec) -> Reply {
+    let map = |fields: Vec<(&'static str, Reply)>| {
+        Reply::Map(fields.into_iter().map(|(name, value)| (Reply::Text(name), value)).collect())
+    };
+    let typed = |kind, fields| map(vec![("type", Reply::Text(kind)), ("spec", map(fields))]);
+    let find = match spec.find {
+        Find::Range { last, step } => {
+            typed("range", vec![("lastkey", Reply::Int(last)), ("keystep", Reply::Int(step)), ("limit", Reply::Int(0))])
+        }
+        Find::Counted { step } => typed(
+            "keynum",
+            vec![("keynumidx", Reply::Int(0)), ("firstkey", Reply::Int(1)), ("keystep", Reply::Int(step))],
+        ),
+    };
+    map(vec![
+        ("flags", Reply::Set(spec.access.flags.iter().copied().map(Reply::Status).collect())),
+        ("begin_search", typed("index", vec![("index", Reply::Int(spec.begin as i64))])),
+        ("find_keys", find),
+    ])
 }
 
 fn docs(call: &mut Call<'_, '_>) -> Answer {
     let named: Vec<_> = match call.args.len() {
         2 => table::all().collect(),
-        _ => call.args.from(2).filter_map(find).collect(),
+        _ => call.args.from(2).filter_map(table::find).collect(),
     };
     Ok(Reply::Map(named.into_iter().map(documented).collect()))
 }
@@ -152,6 +134,9 @@ fn documented(command: &'static Command) -> (Reply, Reply) {
         (Reply::Text("since"), Reply::Text(command.since)),
         (Reply::Text("group"), Reply::Text(command.group)),
     ];
+    if !command.cost().is_empty() {
+        fields.push((Reply::Text("complexity"), Reply::Text(command.cost())));
+    }
     let arguments = usage::arguments(command.usage);
     if !arguments.is_empty() {
         fields.push((Reply::Text("arguments"), Reply::Array(arguments)));
@@ -172,34 +157,53 @@ fn list(call: &mut Call<'_, '_>) -> Answer {
             if call.args.is(3, "MODULE") {
                 Box::new(|_| false)
             } else if call.args.is(3, "ACLCAT") {
-                let category = [b"@", wanted.as_slice()].concat();
-                Box::new(move |command| {
-                    categories(command).iter().any(|name| name.as_bytes().eq_ignore_ascii_case(&category))
-                })
+                let category = CATEGORIES.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(&wanted));
+                Box::new(move |command| category.is_some_and(|category| command.is_in(category)))
             } else if call.args.is(3, "PATTERN") {
-                Box::new(move |command| glob::matches_any_case(&wanted, command.name.as_bytes()))
+                Box::new(move |command| glob::matches_any_case(&wanted, command.full_name.as_bytes()))
             } else {
                 return refuse(SYNTAX);
             }
         }
         _ => return refuse(SYNTAX),
     };
-    Ok(Reply::Array(table::all().filter(|command| keep(command)).map(|command| Reply::Text(command.name)).collect()))
+    let kept = table::all_with_subcommands().filter(|command| keep(command));
+    Ok(Reply::Array(kept.map(|command| Reply::Text(command.full_name)).collect()))
 }
 
 fn getkeys(call: &mut Call<'_, '_>) -> Answer {
-    let command = table::lookup(call.arg(2)).ok_or(Refusal::from("ERR Invalid command specified"))?;
-    let args = call.args.len() - 2;
-    if !command.takes(args) {
-        return refuse("ERR Invalid number of arguments specified for command");
-    }
-    let (first, last, step) = command.keys;
-    if first == 0 {
+    let keys = keys_of_request(call)?;
+    Ok(Reply::Array(keys.into_iter().map(|(key, _)| Reply::Bulk(key.to_vec())).collect()))
+}
+
+fn getkeysandflags(call: &mut Call<'_, '_>) -> Answer {
+    let described = keys_of_request(call)?.into_iter().map(|(key, access)| {
+        let flags = access.flags.iter().copied().map(Reply::Status).collect();
+        Reply::Array(vec![Reply::Bulk(key.to_vec()), Reply::Set(flags)])
+    });
+    Ok(Reply::Array(described.collect()))
+}
+
+/// The keys of the request that the arguments from the third on are, and what it does with each.
+fn keys_of_request<'a>(call: &Call<'a, '_>) -> Answer<Vec<(&'a [u8], Access)>> {
+    let request = call.args.tail(2);
+    let command = table::meant(&request).ok_or(Refusal::from("ERR Invalid command specified"))?;
+    if command.specs_of_keys().next().is_none() {
         return refuse("ERR The command has no key arguments");
     }
-    let last = if last < 0 { args as i64 + last } else { last };
-    let keys = (first..=last).step_by(step.max(1) as usize).map(|at| Reply::Bulk(call.arg(2 + at as usize).to_vec()));
-    Ok(Reply::Array(keys.collect()))
+    if !command.takes(request.len()) {
+        return refuse("ERR Invalid number of arguments specified for command");
+    }
+    let mut keys = Vec::new();
+    for spec in command.specs_of_keys().filter(|spec| spec.access != NOT_KEY) {
+        let places = spec.places(&request).ok_or(Refusal::from("ERR Invalid arguments specified for command"))?;
+        let access = command.access_in(&spec, &request);
+        keys.extend(places.map(|at| (request.get(at), access)));
+    }
+    if keys.is_empty() && !command.has("no_mandatory_keys") {
+        return refuse("ERR Invalid arguments specified for command");
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

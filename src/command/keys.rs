@@ -4,9 +4,11 @@ use super::{
     Class, Reply,
     call::Call,
     expiry::{self, Clock},
-    glob, parse_int,
+    glob,
+    keyspec::{KeySpec, OW_INSERT, OW_UPDATE, RM_DELETE, RO, RW_ACCESS_DELETE},
+    parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
-    table::{Command, DELETE, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
+    table::{Command, DELETE, DELETE_FAST, READ, READ_FAST},
 };
 use crate::store::{ExpireRule, Expiry, KvType};
 
@@ -23,29 +25,42 @@ const EXPIREAT_USAGE: &str = "key unix-time-seconds [NX | XX | GT | LT]";
 const PEXPIREAT_USAGE: &str = "key unix-time-milliseconds [NX | XX | GT | LT]";
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("del", -2, del).flags(DELETE).keys(1, -1, 1).docs("1.0.0", "key...", "Deletes keys."),
-    Command::new("unlink", -2, del).flags(DELETE_FAST).keys(1, -1, 1).docs("4.0.0", "key...", "Deletes keys."),
-    Command::new("exists", -2, exists).flags(READ_FAST).keys(1, -1, 1).docs(
-        "1.0.0",
-        "key...",
-        "Counts how many of the keys exist.",
-    ),
-    Command::new("touch", -2, exists).flags(READ_FAST).keys(1, -1, 1).docs(
-        "3.2.1",
-        "key...",
-        "Counts how many of the keys exist.",
-    ),
-    Command::new("type", 2, kind).flags(READ_FAST).keys(1, 1, 1).docs(
+    Command::new("del", -2, del)
+        .flags(DELETE)
+        .keys(1, -1, 1)
+        .access(RM_DELETE)
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .complexity("O(N) with N being the number of keys")
+        .docs("1.0.0", "key...", "Deletes keys."),
+    Command::new("unlink", -2, del)
+        .flags(DELETE_FAST)
+        .keys(1, -1, 1)
+        .access(RM_DELETE)
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .docs("4.0.0", "key...", "Deletes keys."),
+    Command::new("exists", -2, exists)
+        .flags(READ_FAST)
+        .keys(1, -1, 1)
+        .access(RO)
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .docs("1.0.0", "key...", "Counts how many of the keys exist."),
+    Command::new("touch", -2, exists)
+        .flags(READ_FAST)
+        .keys(1, -1, 1)
+        .access(RO)
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .docs("3.2.1", "key...", "Counts how many of the keys exist."),
+    Command::new("type", 2, kind).flags(READ_FAST).keys(1, 1, 1).access(RO).docs(
         "1.0.0",
         "key",
         "Returns the type of the value of a key.",
     ),
-    Command::new("ttl", 2, ttl).flags(READ_FAST).keys(1, 1, 1).docs(
+    Command::new("ttl", 2, ttl).flags(READ_FAST).keys(1, 1, 1).tips(&["nondeterministic_output"]).docs(
         "1.0.0",
         "key",
         "Returns the seconds until a key expires.",
     ),
-    Command::new("pttl", 2, pttl).flags(READ_FAST).keys(1, 1, 1).docs(
+    Command::new("pttl", 2, pttl).flags(READ_FAST).keys(1, 1, 1).tips(&["nondeterministic_output"]).docs(
         "2.6.0",
         "key",
         "Returns the milliseconds until a key expires.",
@@ -85,38 +100,53 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key",
         "Takes the expiry of a key away.",
     ),
-    Command::new("keys", 2, keys).flags(READ).docs("1.0.0", "pattern", "Returns the keys that match a pattern."),
-    Command::new("scan", -2, scan).flags(READ).docs(
-        "2.8.0",
-        "cursor [MATCH pattern] [COUNT count] [TYPE type]",
-        "Returns the next keys of an iteration.",
-    ),
-    Command::new("randomkey", 1, randomkey).flags(READ).docs("1.0.0", "", "Returns some key."),
-    Command::new("rename", 3, rename).flags(WRITE).keys(1, 2, 1).docs(
-        "1.0.0",
-        "key newkey",
-        "Renames a key; a key that has the new name is overwritten.",
-    ),
-    Command::new("renamenx", 3, renamenx).flags(WRITE_FAST).keys(1, 2, 1).docs(
-        "1.0.0",
-        "key newkey",
-        "Renames a key unless the new name is taken.",
-    ),
-    Command::new("dbsize", 1, dbsize).flags(READ_FAST).group("server").docs(
-        "1.0.0",
-        "",
-        "Returns the number of keys of the database.",
-    ),
-    Command::new("flushdb", -1, flushdb).flags(DELETE).group("server").docs(
-        "1.0.0",
-        "[ASYNC | SYNC]",
-        "Deletes every key of the database.",
-    ),
-    Command::new("flushall", -1, flushall).flags(DELETE).group("server").docs(
-        "1.0.0",
-        "[ASYNC | SYNC]",
-        "Deletes every key of every database; tables and counters stay.",
-    ),
+    Command::new("keys", 2, keys)
+        .flags(READ)
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .categories(&["dangerous"])
+        .complexity("O(N) with N being the number of keys of the database")
+        .docs("1.0.0", "pattern", "Returns the keys that match a pattern."),
+    Command::new("scan", -2, scan)
+        .flags(READ)
+        .tips(&["nondeterministic_output", "request_policy:special"])
+        .complexity("O(1) for every call, O(N) for an iteration")
+        .docs("2.8.0", "cursor [MATCH pattern] [COUNT count] [TYPE type]", "Returns the next keys of an iteration."),
+    Command::new("randomkey", 1, randomkey)
+        .flags(READ)
+        .tips(&["request_policy:all_shards", "nondeterministic_output"])
+        .complexity("O(1)")
+        .docs("1.0.0", "", "Returns some key."),
+    Command::new("rename", 3, rename)
+        .flags(DELETE)
+        .keys(1, 2, 1)
+        .specs(&[KeySpec::one(1, RW_ACCESS_DELETE), KeySpec::one(2, OW_UPDATE)])
+        .complexity("O(1)")
+        .docs("1.0.0", "key newkey", "Renames a key; a key that has the new name is overwritten."),
+    Command::new("renamenx", 3, renamenx)
+        .flags(DELETE_FAST)
+        .keys(1, 2, 1)
+        .specs(&[KeySpec::one(1, RW_ACCESS_DELETE), KeySpec::one(2, OW_INSERT)])
+        .docs("1.0.0", "key newkey", "Renames a key unless the new name is taken."),
+    Command::new("dbsize", 1, dbsize)
+        .flags(READ_FAST)
+        .group("server")
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
+        .categories(&["keyspace"])
+        .docs("1.0.0", "", "Returns the number of keys of the database."),
+    Command::new("flushdb", -1, flushdb)
+        .flags(DELETE)
+        .group("server")
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .categories(&["keyspace", "dangerous"])
+        .complexity("O(N) with N being the number of keys")
+        .docs("1.0.0", "[ASYNC | SYNC]", "Deletes every key of the database."),
+    Command::new("flushall", -1, flushall)
+        .flags(DELETE)
+        .group("server")
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .categories(&["keyspace", "dangerous"])
+        .complexity("O(N) with N being the number of keys")
+        .docs("1.0.0", "[ASYNC | SYNC]", "Deletes every key of every database; tables and counters stay."),
 ];
 
 fn del(call: &mut Call<'_, '_>) -> Answer {

@@ -13,11 +13,16 @@ use crate::store::Error;
 /// The most cells of the table: 64 MiB, about 50 ms.
 const MAX_CELLS: usize = 1 << 24;
 
-pub(crate) const COMMANDS: &[Command] = &[Command::new("lcs", -3, lcs).group("string").flags(READ).keys(1, 2, 1).docs(
-    "7.0.0",
-    "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
-    "Returns the longest common subsequence of two values.",
-)];
+pub(crate) const COMMANDS: &[Command] = &[Command::new("lcs", -3, lcs)
+    .group("string")
+    .flags(READ)
+    .keys(1, 2, 1)
+    .complexity("O(N*M) with N and M being the lengths of the values")
+    .docs(
+        "7.0.0",
+        "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+        "Returns the longest common subsequence of two values.",
+    )];
 
 #[derive(Default)]
 struct Options {

@@ -23,6 +23,7 @@ mod glob;
 mod info;
 mod introspect;
 mod keys;
+mod keyspec;
 mod lcs;
 mod monitor;
 mod msetex;

@@ -4,6 +4,7 @@ use super::{
     Reply,
     call::Call,
     expiry::{self, Clock},
+    keyspec::{KeySpec, OW_UPDATE},
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     strings::{notify_set, value},
@@ -12,7 +13,7 @@ use super::{
 use crate::store::{Condition, Expiry};
 
 pub(crate) const COMMANDS: &[Command] =
-    &[Command::new("msetex", -4, msetex).group("string").flags(WRITE).docs(
+    &[Command::new("msetex", -4, msetex).group("string").flags(WRITE).specs(&[KeySpec::counted(1, 2, OW_UPDATE)]).complexity("O(N) with N being the number of keys").docs(
         "8.4.0",
         "numkeys (key value)... [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         "Sets the values of several keys, and their expiry, in one step.",

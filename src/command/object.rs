@@ -6,9 +6,10 @@ use super::{
     Reply,
     call::Call,
     introspect::help,
+    keyspec::RO,
     parse_int,
     refusal::Answer,
-    table::{Command, READ},
+    table::{Command, PLAIN, READ},
 };
 use crate::store::KvType;
 
@@ -16,18 +17,17 @@ use crate::store::KvType;
 const MAX_EMBEDDED_BYTES: usize = 44;
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("object", -2, object_help)
-    .flags(READ)
     .docs("2.2.3", "", "Commands about how values are kept.")
     .subcommands(OBJECT)];
 
 const OBJECT: &[Command] = &[
-    sub("object|encoding", 3, encoding).keys(2, 2, 1).flags(READ).docs(
+    sub("object|encoding", 3, encoding).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
         "2.2.3",
         "key",
         "Returns the name of the encoding of a value.",
     ),
-    sub("object|help", 2, object_help).docs("6.2.0", "", "Lists the subcommands."),
-    sub("object|refcount", 3, refcount).keys(2, 2, 1).flags(READ).docs(
+    sub("object|help", 2, object_help).flags(PLAIN).docs("6.2.0", "", "Lists the subcommands."),
+    sub("object|refcount", 3, refcount).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
         "2.2.3",
         "key",
         "Returns how many references a value has: one.",

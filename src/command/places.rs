@@ -3,9 +3,10 @@
 use super::{
     Class, Reply,
     call::Call,
+    keyspec::{KeySpec, OW_UPDATE, RO_ACCESS, RW_ACCESS_UPDATE},
     parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
-    table::{Command, WRITE, WRITE_FAST},
+    table::{Command, DELETE_FAST, WRITE},
 };
 use crate::store::{Expiry, Target, Update, limits::DATABASES};
 
@@ -13,17 +14,18 @@ const SAME: &str = "ERR source and destination objects are the same";
 const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("copy", -3, copy).flags(WRITE).keys(1, 2, 1).docs(
-        "6.2.0",
-        "source destination [DB destination-db] [REPLACE]",
-        "Copies a key, with its value and expiry.",
-    ),
-    Command::new("move", 3, move_to).flags(WRITE_FAST).keys(1, 1, 1).docs(
+    Command::new("copy", -3, copy)
+        .flags(WRITE)
+        .keys(1, 2, 1)
+        .specs(&[KeySpec::one(1, RO_ACCESS), KeySpec::one(2, OW_UPDATE)])
+        .complexity("O(N) with N being the length of the value")
+        .docs("6.2.0", "source destination [DB destination-db] [REPLACE]", "Copies a key, with its value and expiry."),
+    Command::new("move", 3, move_to).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_UPDATE).docs(
         "1.0.0",
         "key db",
         "Moves a key to another database.",
     ),
-    Command::new("swapdb", 3, swapdb).group("server").flags(WRITE_FAST).docs(
+    Command::new("swapdb", 3, swapdb).group("server").flags(DELETE_FAST).categories(&["keyspace", "dangerous"]).docs(
         "4.0.0",
         "index1 index2",
         "Swaps two databases.",

@@ -4,13 +4,19 @@ use super::{
     Class, Reply,
     bits::grown,
     call::Call,
+    keyspec::RW_UPDATE,
     refusal::{Answer, VALUE_TOO_LONG, refuse},
     table::{Command, WRITE},
 };
 use crate::store::{Error, Expiry, Update, string_of};
 
-pub(crate) const COMMANDS: &[Command] =
-    &[Command::new("setrange", 4, setrange).group("string").flags(WRITE).keys(1, 1, 1).docs(
+pub(crate) const COMMANDS: &[Command] = &[Command::new("setrange", 4, setrange)
+    .group("string")
+    .flags(WRITE)
+    .keys(1, 1, 1)
+    .access(RW_UPDATE)
+    .complexity("O(N) with N being the length of the value")
+    .docs(
         "2.2.0",
         "key offset value",
         "Overwrites a part of the value of a key; what lies before it is filled up with zeros.",

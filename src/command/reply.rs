@@ -32,6 +32,8 @@ pub enum Reply {
     Nothing,
     /// A short text such as `OK`.
     Status(&'static str),
+    /// As [`Reply::Status`], of a text that is made up for the occasion; without line ends.
+    Line(String),
     /// An error: its prefix in capitals, a space, a sentence.
     Error(Cow<'static, str>),
     /// An integer.

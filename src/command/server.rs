@@ -18,26 +18,34 @@ pub(crate) const REDIS_VERSION: &str = "7.2.4";
 pub(crate) const SERVER_NAME: &str = "redis";
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("info", -1, information).flags(PLAIN).docs(
-        "1.0.0",
-        "[section...]",
-        "Describes the server, all workers together and each alone.",
+    command("info", -1, information)
+        .flags(PLAIN)
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .categories(&["dangerous"])
+        .docs("1.0.0", "[section...]", "Describes the server, all workers together and each alone."),
+    command("time", 1, time).flags(PLAIN_FAST).tips(&["nondeterministic_output"]).docs(
+        "2.6.0",
+        "",
+        "Returns the Unix time in seconds and microseconds.",
     ),
-    command("time", 1, time).flags(PLAIN_FAST).docs("2.6.0", "", "Returns the Unix time in seconds and microseconds."),
     command("stats", 1, stats).flags(PLAIN).docs(
         "0.1.0",
         "",
         "Returns what the workers counted, all together and each alone.",
     ),
-    command("config", -2, config_help).docs("2.0.0", "", "Commands about settings.").subcommands(CONFIG),
+    command("config", -2, config_help).flags(&[]).docs("2.0.0", "", "Commands about settings.").subcommands(CONFIG),
 ];
 
 const CONFIG: &[Command] = &[
     sub("config|get", -3, config_get).docs("2.0.0", "parameter...", "Returns the settings whose names match."),
-    sub("config|help", 2, config_help).docs("5.0.0", "", "Lists the subcommands."),
+    sub("config|help", 2, config_help).flags(PLAIN).docs("5.0.0", "", "Lists the subcommands."),
     sub("config|resetstat", 2, config_resetstat).docs("2.0.0", "", "Is accepted; the counts go on."),
     sub("config|rewrite", 2, config_rewrite).docs("2.8.0", "", "Is refused: there is no file to rewrite."),
-    sub("config|set", -4, config_set).docs("2.0.0", "(parameter value)...", "Changes settings for all workers."),
+    sub("config|set", -4, config_set).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
+        "2.0.0",
+        "(parameter value)...",
+        "Changes settings for all workers.",
+    ),
 ];
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {

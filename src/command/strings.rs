@@ -5,6 +5,7 @@ use super::{
     call::Call,
     compare::{self, Comparison},
     expiry::{self, Clock},
+    keyspec::{OW_INSERT, OW_UPDATE, RO, RW_ACCESS_DELETE, RW_ACCESS_UPDATE, RW_INSERT, access_of_set},
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
@@ -12,22 +13,22 @@ use crate::store::{Condition, Expiry, LongDouble, SetOptions, SetOutcome, Ttl};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
-    command("set", -3, set).flags(WRITE).keys(1, 1, 1).docs(
+    command("set", -3, set).flags(WRITE).keys(1, 1, 1).access_by(access_of_set).complexity("O(1)").docs(
         "1.0.0",
         "key value [NX | XX | IFEQ value | IFNE value] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         "Sets the value of a key, and its expiry.",
     ),
-    command("setnx", 3, setnx).flags(WRITE_FAST).keys(1, 1, 1).docs(
+    command("setnx", 3, setnx).flags(WRITE_FAST).keys(1, 1, 1).access(OW_INSERT).docs(
         "1.0.0",
         "key value",
         "Sets the value of a key that does not exist.",
     ),
-    command("setex", 4, setex).flags(WRITE).keys(1, 1, 1).docs(
+    command("setex", 4, setex).flags(WRITE).keys(1, 1, 1).access(OW_UPDATE).complexity("O(1)").docs(
         "2.0.0",
         "key seconds value",
         "Sets the value of a key and its expiry in seconds.",
     ),
-    command("psetex", 4, psetex).flags(WRITE).keys(1, 1, 1).docs(
+    command("psetex", 4, psetex).flags(WRITE).keys(1, 1, 1).access(OW_UPDATE).complexity("O(1)").docs(
         "2.6.0",
         "key milliseconds value",
         "Sets the value of a key and its expiry in milliseconds.",
@@ -37,32 +38,32 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key value",
         "Sets the value of a key and returns the one before.",
     ),
-    command("getdel", 2, getdel).flags(DELETE_FAST).keys(1, 1, 1).docs(
+    command("getdel", 2, getdel).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_DELETE).docs(
         "6.2.0",
         "key",
         "Returns the value of a key and deletes it.",
     ),
-    command("getex", -2, getex).flags(DELETE_FAST).keys(1, 1, 1).docs(
+    command("getex", -2, getex).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_UPDATE).docs(
         "6.2.0",
         "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         "Returns the value of a key and changes its expiry.",
     ),
-    command("getrange", 4, getrange).flags(READ).keys(1, 1, 1).docs(
+    command("getrange", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the part").docs(
         "2.4.0",
         "key start end",
         "Returns a part of the value of a key.",
     ),
-    command("substr", 4, getrange).flags(READ).keys(1, 1, 1).docs(
+    command("substr", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the part").docs(
         "1.0.0",
         "key start end",
         "Returns a part of the value of a key.",
     ),
-    command("strlen", 2, strlen).flags(READ_FAST).keys(1, 1, 1).docs(
+    command("strlen", 2, strlen).flags(READ_FAST).keys(1, 1, 1).access(RO).docs(
         "2.2.0",
         "key",
         "Returns the length of the value of a key.",
     ),
-    command("append", 3, append).flags(WRITE_FAST).keys(1, 1, 1).docs(
+    command("append", 3, append).flags(WRITE_FAST).keys(1, 1, 1).access(RW_INSERT).docs(
         "2.0.0",
         "key value",
         "Appends to the value of a key.",
@@ -88,17 +89,17 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key increment",
         "Adds to the float of a key.",
     ),
-    command("mget", -2, mget).flags(READ_FAST).keys(1, -1, 1).docs(
+    command("mget", -2, mget).flags(READ_FAST).keys(1, -1, 1).tips(&["request_policy:multi_shard"]).docs(
         "1.0.0",
         "key...",
         "Returns the values of several keys, as of one instant.",
     ),
-    command("mset", -3, mset).flags(WRITE).keys(1, -1, 2).docs(
+    command("mset", -3, mset).flags(WRITE).keys(1, -1, 2).access(OW_UPDATE).tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]).complexity("O(N) with N being the number of keys").docs(
         "1.0.1",
         "(key value)...",
         "Sets the values of several keys in one step.",
     ),
-    command("msetnx", -3, msetnx).flags(WRITE).keys(1, -1, 2).docs(
+    command("msetnx", -3, msetnx).flags(WRITE).keys(1, -1, 2).access(OW_INSERT).tips(&["request_policy:multi_shard", "response_policy:agg_min"]).complexity("O(N) with N being the number of keys").docs(
         "1.0.1",
         "(key value)...",
         "Sets the values of several keys in one step, if none of them exists.",

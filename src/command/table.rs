@@ -1,8 +1,13 @@
 //! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
 
 use super::{
-    Reply, bitfield, bits, call::Call, client, compare, connection, counters, dump, functions, introspect, keys, lcs,
-    monitor, msetex, object, places, pubsub, ranges, refusal::Answer, server, strings, tables, transaction, waiting,
+    Args, Reply, bitfield, bits,
+    call::Call,
+    client, compare, connection, counters, dump, functions, introspect, keys,
+    keyspec::{Access, Find, KeySpec, NOT_KEY, RO_ACCESS, RW_ACCESS_UPDATE, RW_UPDATE, RW_VARIABLE},
+    lcs, monitor, msetex, object, places, pubsub, ranges,
+    refusal::Answer,
+    server, strings, tables, transaction, waiting,
 };
 
 /// What carries a command out.
@@ -19,8 +24,18 @@ pub(crate) struct Command {
     pub(crate) arity: i64,
     /// Flags, as COMMAND INFO shows them.
     pub(crate) flags: &'static [&'static str],
+    /// Categories beyond those that follow from flags and group.
+    more_categories: &'static [&'static str],
     /// First key, last key (negative: from the end), step; zeros: it has none.
     pub(crate) keys: (i64, i64, i64),
+    /// What it does with them; `None`: what most commands of its flags do.
+    access: Option<Access>,
+    /// What it really does with them, if that depends on its arguments.
+    access_by: Option<fn(&Args<'_>) -> Access>,
+    /// Its keys, if they are no single run from the first to the last.
+    more_specs: &'static [KeySpec],
+    /// Hints for clients of a cluster.
+    pub(crate) tips: &'static [&'static str],
     /// The group of the documentation.
     pub(crate) group: &'static str,
     /// The version that had it first.
@@ -29,11 +44,40 @@ pub(crate) struct Command {
     pub(crate) usage: &'static str,
     /// What it does, in a sentence.
     pub(crate) summary: &'static str,
+    /// Its cost; nothing: what follows from flags and keys.
+    complexity: &'static str,
     /// Its subcommands.
     pub(crate) subcommands: &'static [Command],
     /// What carries it out.
     pub(crate) handler: Handler,
 }
+
+/// The categories, in the order in which ACL CAT lists them: those of Redis, some of which have no command here, and our own two.
+pub(crate) const CATEGORIES: &[&str] = &[
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+    "table",
+    "counter",
+];
 
 /// Flags of a command that only reads.
 pub(crate) const READ: &[&str] = &["readonly"];
@@ -56,7 +100,9 @@ pub(crate) const PLAIN: &[&str] = &["loading", "stale"];
 /// Flags of a command about the connection or the server, in constant time.
 pub(crate) const PLAIN_FAST: &[&str] = &["loading", "stale", "fast"];
 /// Flags of a command that needs no password.
-pub(crate) const OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth"];
+pub(crate) const OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth", "allow_busy"];
+/// Flags of a command about the connection that scripts must not use.
+pub(crate) const PLAIN_NOSCRIPT: &[&str] = &["noscript", "loading", "stale"];
 /// Flags of a command for administrators.
 pub(crate) const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 
@@ -68,11 +114,17 @@ impl Command {
             full_name: name,
             arity,
             flags: &[],
+            more_categories: &[],
             keys: (0, 0, 0),
+            access: None,
+            access_by: None,
+            more_specs: &[],
+            tips: &[],
             group: "generic",
             since: "0.1.0",
             usage: "",
             summary: "",
+            complexity: "",
             subcommands: &[],
             handler,
         }
@@ -101,6 +153,41 @@ impl Command {
         self
     }
 
+    /// What it does with its keys, if that is not what most commands of its flags do.
+    pub(crate) const fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// As [`Self::access`], and what it really does with them follows from its arguments.
+    pub(crate) const fn access_by(mut self, access_by: fn(&Args<'_>) -> Access) -> Self {
+        self.access = Some(RW_VARIABLE);
+        self.access_by = Some(access_by);
+        self
+    }
+
+    /// Several runs of keys. [`Self::keys`] stays what clients that know one run only are told.
+    pub(crate) const fn specs(mut self, specs: &'static [KeySpec]) -> Self {
+        self.more_specs = specs;
+        self
+    }
+
+    /// Categories beyond those that follow from flags and group; `dangerous` for `@dangerous`.
+    pub(crate) const fn categories(mut self, categories: &'static [&'static str]) -> Self {
+        self.more_categories = categories;
+        self
+    }
+
+    pub(crate) const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+
+    pub(crate) const fn complexity(mut self, complexity: &'static str) -> Self {
+        self.complexity = complexity;
+        self
+    }
+
     pub(crate) const fn docs(mut self, since: &'static str, usage: &'static str, summary: &'static str) -> Self {
         self.since = since;
         self.usage = usage;
@@ -124,9 +211,63 @@ impl Command {
         if self.arity < 0 { args >= -self.arity } else { args == self.arity }
     }
 
+    /// Whether it has this flag.
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.flags.contains(&flag)
+    }
+
     /// Whether it may be used before the password was given.
     pub(crate) fn needs_no_auth(&self) -> bool {
-        self.flags.contains(&"no_auth")
+        self.has("no_auth")
+    }
+
+    /// Its keys, run by run.
+    pub(crate) fn specs_of_keys(&self) -> impl Iterator<Item = KeySpec> + use<> {
+        let is_plain = self.more_specs.is_empty() && self.keys.0 > 0;
+        let plain = is_plain.then(|| KeySpec::of_range(self.keys, self.usual_access()));
+        plain.into_iter().chain(self.more_specs.iter().copied())
+    }
+
+    fn usual_access(&self) -> Access {
+        self.access.unwrap_or_else(|| match (self.has("readonly"), self.has("write"), self.has("denyoom")) {
+            (true, ..) => RO_ACCESS,
+            (_, true, true) => RW_ACCESS_UPDATE,
+            (_, true, false) => RW_UPDATE,
+            _ => NOT_KEY,
+        })
+    }
+
+    /// What it does with the keys of one run, by its arguments.
+    pub(crate) fn access_in(&self, spec: &KeySpec, args: &Args<'_>) -> Access {
+        self.access_by.map_or(spec.access, |access_by| access_by(args))
+    }
+
+    /// Where its keys are can be known from its arguments alone.
+    pub(crate) fn has_movable_keys(&self) -> bool {
+        self.more_specs.iter().any(|spec| matches!(spec.find, Find::Counted { .. }))
+    }
+
+    /// Whether it belongs to this category, which is given without its `@`. What follows from flags and group needs no row.
+    pub(crate) fn is_in(&self, category: &str) -> bool {
+        let is_leaf = self.subcommands.is_empty();
+        match category {
+            "read" if self.has("readonly") && self.group != "scripting" => true,
+            "write" | "admin" | "pubsub" | "fast" | "blocking" if self.has(category) => true,
+            "dangerous" if self.has("admin") => true,
+            "slow" => !self.has("fast"),
+            "keyspace" if is_leaf && self.group == "generic" => true,
+            "transaction" if self.group == "transactions" => true,
+            _ => (is_leaf && self.group == category) || self.more_categories.contains(&category),
+        }
+    }
+
+    /// Its cost, in the notation of computer science.
+    pub(crate) fn cost(&self) -> &'static str {
+        match self.complexity {
+            "" if self.has("fast") && self.keys.1 >= 0 => "O(1)",
+            "" if self.has("fast") => "O(N) with N being the number of keys",
+            complexity => complexity,
+        }
     }
 
     /// The subcommand of this name, in any case.
@@ -220,6 +361,29 @@ pub(crate) fn lookup(name: &[u8]) -> Option<&'static Command> {
     None
 }
 
+/// The command, or with `container|name` the subcommand, of this name.
+pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
+    match name.iter().position(|&byte| byte == b'|') {
+        Some(at) => lookup(&name[..at])?.subcommand(&name[at + 1..]),
+        None => lookup(name),
+    }
+}
+
+/// The command that a request means: its subcommand, if it names one.
+pub(crate) fn meant(args: &Args<'_>) -> Option<&'static Command> {
+    let command = lookup(args.get(0))?;
+    match command.subcommands {
+        [] => Some(command),
+        _ if args.len() < 2 => Some(command),
+        _ => command.subcommand(args.get(1)),
+    }
+}
+
+/// Every command and subcommand.
+pub(crate) fn all_with_subcommands() -> impl Iterator<Item = &'static Command> {
+    all().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+}
+
 /// Every command.
 pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
     TABLE.iter().flat_map(|group| group.iter())
@@ -235,6 +399,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_keys_are_where_both_ways_of_saying_it_put_them() {
+        for command in all_with_subcommands().filter(|command| !command.has_movable_keys()) {
+            let spec = command.specs_of_keys().next();
+            assert_eq!(spec.map_or(0, |spec| spec.begin as i64), command.keys.0, "{}", command.full_name);
+        }
+    }
+
+    #[test]
+    fn a_command_that_reads_or_writes_says_what_of() {
+        for command in all_with_subcommands() {
+            let is_data = command.is_in("string") || command.is_in("hash") || command.is_in("bitmap");
+            assert!(!is_data || command.specs_of_keys().next().is_some(), "{} has keys", command.full_name);
+            for spec in command.specs_of_keys().filter(|_| command.has("readonly")) {
+                assert!(!spec.access.writes, "{}", command.full_name);
+            }
+        }
+    }
+
+    #[test]
     fn every_command_is_found_by_its_name_in_any_case() {
         for command in all() {
             let upper = command.name.to_ascii_uppercase();
@@ -242,6 +425,7 @@ mod tests {
             assert!(!command.summary.is_empty(), "{upper} has a summary");
             assert!(command.arity != 0, "{upper} has an arity");
         }
+        assert!(find(b"config|GET").is_some_and(|command| command.full_name == "config|get"));
         assert!(lookup(b"").is_none());
         assert!(lookup(b"nope").is_none());
         assert!(lookup(&[b'x'; 500]).is_none());

@@ -13,6 +13,7 @@ use super::{
     Args, Env, Reply, Session,
     call::Call,
     execute::carry_out,
+    keyspec::RO,
     refusal::{Answer, Refusal, refuse},
     table::Command,
 };
@@ -34,7 +35,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     command("multi", 1, multi).flags(FRAME).docs("1.2.0", "", "Begins a transaction: what follows is queued."),
     command("exec", 1, exec).flags(RUN).docs("1.2.0", "", "Executes all queued commands as one."),
     command("discard", 1, discard).flags(FRAME).docs("2.0.0", "", "Forgets all queued commands."),
-    command("watch", -2, watch).flags(FRAME).keys(1, -1, 1).docs(
+    command("watch", -2, watch).flags(FRAME).keys(1, -1, 1).access(RO).docs(
         "2.2.0",
         "key...",
         "Lets the next EXEC do nothing if one of the keys was changed until then.",

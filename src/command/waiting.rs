@@ -10,16 +10,20 @@ use super::{
 };
 
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("wait", 3, wait).docs(
-        "3.0.0",
-        "numreplicas timeout",
-        "Returns how many replicas have the client's writes: none, and at once.",
-    ),
-    Command::new("waitaof", 4, waitaof).docs(
-        "7.2.0",
-        "numlocal numreplicas timeout",
-        "Returns on how many files and replicas the client's writes are: none, and at once.",
-    ),
+    Command::new("wait", 3, wait)
+        .group("connection")
+        .flags(&["noscript"])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .docs("3.0.0", "numreplicas timeout", "Returns how many replicas have the client's writes: none, and at once."),
+    Command::new("waitaof", 4, waitaof)
+        .group("connection")
+        .flags(&["noscript"])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .docs(
+            "7.2.0",
+            "numlocal numreplicas timeout",
+            "Returns on how many files and replicas the client's writes are: none, and at once.",
+        ),
     Command::new("lolwut", -1, lolwut).group("server").flags(READ_FAST).docs(
         "5.0.0",
         "[VERSION version]",

@@ -15,7 +15,7 @@ fn commands_are_described() {
         &[
             (
                 "COMMAND INFO get none",
-                "*2 *10 $3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@string +@read +@fast *0 *1 *6 $5 flags *2 +RO +access $12 \
+                "*2 *10 $3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@read +@string +@fast *0 *1 *6 $5 flags *2 +RO +access $12 \
              begin_search *4 $4 type $5 index $4 spec *2 $5 index :1 $9 find_keys *4 $4 type $5 range $4 spec *6 $7 \
              lastkey :0 $7 keystep :1 $5 limit :0 *0 $-1",
             ),
@@ -28,6 +28,11 @@ fn commands_are_described() {
     assert!(server.run("COMMAND LIST FILTERBY ACLCAT counter").starts_with("*10 $12 counter.incr "));
     assert!(server.run("COMMAND INFO config|get").starts_with("*1 *10 $10 config|get :-3 "));
     assert!(server.run3("COMMAND INFO get").contains("~2 +readonly +fast"));
+    assert!(
+        server.run("COMMAND INFO msetex").starts_with("*1 *10 $6 msetex :-4 *3 +write +denyoom +movablekeys :0 :0 :0 ")
+    );
+    assert_eq!(server.run("COMMAND LIST FILTERBY PATTERN config|g*"), "*1 $10 config|get");
+    assert_eq!(server.run("COMMAND LIST FILTERBY ACLCAT nothing"), "*0");
 }
 
 #[test]
@@ -41,6 +46,19 @@ fn keys_of_commands_are_found() {
             ("COMMAND GETKEYS ping x", "-ERR The command has no key arguments"),
             ("COMMAND GETKEYS none x", "-ERR Invalid command specified"),
             ("COMMAND GETKEYS get a b", "-ERR Invalid number of arguments specified for command"),
+            ("COMMAND GETKEYS msetex 2 a 1 b 2 NX", "*2 $1 a $1 b"),
+            ("COMMAND GETKEYS msetex 3 a 1 b 2 NX", "-ERR Invalid arguments specified for command"),
+            ("COMMAND GETKEYS object encoding a", "*1 $1 a"),
+            ("COMMAND GETKEYS object nothing a", "-ERR Invalid command specified"),
+            ("COMMAND GETKEYS spublish a b", "-ERR Invalid arguments specified for command"),
+            ("COMMAND GETKEYSANDFLAGS set a b", "*1 *2 $1 a *2 +OW +update"),
+            ("COMMAND GETKEYSANDFLAGS set a b get", "*1 *2 $1 a *3 +RW +access +update"),
+            ("COMMAND GETKEYSANDFLAGS bitfield a get u8 0", "*1 *2 $1 a *2 +RO +access"),
+            ("COMMAND GETKEYSANDFLAGS bitfield a set u8 0 1", "*1 *2 $1 a *3 +RW +access +update"),
+            (
+                "COMMAND GETKEYSANDFLAGS bitop or d a b",
+                "*3 *2 $1 d *2 +OW +update *2 $1 a *2 +RO +access *2 $1 b *2 +RO +access",
+            ),
         ],
     );
 }
@@ -49,7 +67,7 @@ fn keys_of_commands_are_found() {
 fn documentation_names_the_arguments() {
     let server = Server::new();
     let docs = server.run3("COMMAND DOCS set");
-    assert!(docs.starts_with("%1 $3 set %4 $7 summary "), "{docs}");
+    assert!(docs.starts_with("%1 $3 set %5 $7 summary "), "{docs}");
     for part in [
         "%4 $4 name $3 key $4 type $3 key $12 display_text $3 key $14 key_spec_index :0",
         "$4 type $5 oneof $5 flags ~1 +optional $9 arguments *4 %4 $4 name $2 nx $4 type $10 pure-token $12 display_text $2 nx \

@@ -8,7 +8,7 @@ use crate::{
         call::Call,
         glob,
         refusal::{Answer, refuse},
-        table::{Command, Handler},
+        table::{Command, Handler, PLAIN},
     },
     store::{Error, Result},
 };
@@ -58,7 +58,7 @@ pub(crate) const COMMANDS: &[Command] = &[
 
 const PUBSUB: &[Command] = &[
     sub("pubsub|channels", -2, channels).docs("2.8.0", "[pattern]", "Returns the channels that somebody listens to."),
-    sub("pubsub|help", 2, help).docs("6.2.0", "", "Lists the subcommands."),
+    sub("pubsub|help", 2, help).group("server").flags(PLAIN).docs("6.2.0", "", "Lists the subcommands."),
     sub("pubsub|numpat", 2, numpat).docs("2.8.0", "", "Returns how many patterns somebody listens to."),
     sub("pubsub|numsub", -2, numsub).docs("2.8.0", "[channel [channel ...]]", "Returns how many listen to channels."),
     sub("pubsub|shardchannels", -2, shardchannels).docs(

@@ -11,6 +11,7 @@ pub fn encode(reply: &Reply, proto: Proto, out: &mut Vec<u8>) {
     match reply {
         Reply::Nothing => {}
         Reply::Status(text) => line(out, b'+', text.as_bytes()),
+        Reply::Line(text) => line(out, b'+', text.as_bytes()),
         Reply::Error(text) => error(out, text),
         Reply::Int(n) => number(out, b':', *n),
         Reply::Double(x) => double(*x, resp3, out),

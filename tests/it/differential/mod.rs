@@ -6,6 +6,7 @@
 //!
 //! `DIFFERENTIAL_COMMANDS` says how many commands are sent (`scripts/differential` sends a million), `IT_SEED` where the rounds begin.
 
+mod commands;
 mod compare;
 mod dumps;
 mod exceptions;
