@@ -13,7 +13,7 @@ use crate::{
 /// The first word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"stormstr");
 /// Goes up with every change of a layout or of the meaning of a word.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// `rapidhash` v3.
 pub const HASH_RAPID_V3: u32 = 1;
 /// Bytes of the header.

@@ -37,6 +37,8 @@ pub mod flag {
     pub const TREE: u16 = 0x0030;
     /// The key is in a heap block.
     pub const OUTER_KEY: u16 = 0x0040;
-    /// The type of the value; 0: string.
+    /// The type of the value; 0: a string of bytes.
     pub const TYPE: u16 = 0x0f00;
+    /// A tree of fields: word 7 names its root, word 3 counts its fields. See [`crate::fields`].
+    pub const FIELDS: u16 = 0x0100;
 }

@@ -8,6 +8,7 @@
 
 mod bus;
 mod entries;
+mod hashes;
 mod keyspace;
 mod statistics;
 mod table;
@@ -27,7 +28,7 @@ use crate::store::{
 };
 use bus::MemoryBus;
 use entries::Entries;
-use keyspace::MemoryKeyspace;
+use keyspace::{MemoryKeyspace, Stored};
 use statistics::MemoryStatistics;
 use table::MemoryTable;
 use turn::Turn;
@@ -126,7 +127,7 @@ impl MemoryStore {
 struct Saved {
     tables: Vec<(Arc<MemoryTable>, Entries<Row>)>,
     counters: BTreeMap<Vec<u8>, i64>,
-    databases: [Entries<Vec<u8>>; DATABASES],
+    databases: [Entries<Stored>; DATABASES],
 }
 
 /// Puts contents back when it is dropped, if there are any.

@@ -4,6 +4,7 @@
 //! the segment refuses becomes an error of the store.
 
 mod bus;
+mod hashes;
 mod keyspace;
 mod schema;
 mod statistics;

@@ -15,7 +15,7 @@ use crate::store::{ExpireRule, Expiry, KvType};
 /// Keys that one step of KEYS and FLUSH looks at.
 const PAGE_KEYS: usize = 1024;
 /// Keys that SCAN returns unless it is told otherwise.
-const DEFAULT_SCAN_COUNT: usize = 10;
+pub(crate) const DEFAULT_SCAN_COUNT: usize = 10;
 /// The most keys that one SCAN looks at, whatever it is told, so that it never holds its worker up for long.
 const MAX_SCAN_COUNT: i64 = 10_000;
 
@@ -176,6 +176,7 @@ fn exists(call: &mut Call<'_, '_>) -> Answer {
 fn kind_name(kind: KvType) -> &'static str {
     match kind {
         KvType::String => "string",
+        KvType::Hash => "hash",
     }
 }
 

@@ -20,6 +20,7 @@ mod execute;
 mod expiry;
 mod functions;
 mod glob;
+mod hashes;
 mod info;
 mod introspect;
 mod keys;

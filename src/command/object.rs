@@ -46,6 +46,10 @@ fn encoding(call: &mut Call<'_, '_>) -> Answer {
     let key = call.key(2)?;
     match call.kv().kind(call.db(), key)? {
         None => Ok(Reply::Null),
+        Some(KvType::Hash) => {
+            let packed = call.kv().is_packed(call.db(), key)?;
+            Ok(Reply::Text(if packed { "listpack" } else { "hashtable" }))
+        }
         Some(KvType::String) => {
             let mut value = Vec::new();
             let found = call.kv().get(call.db(), key, &mut value)?;

@@ -3,7 +3,7 @@
 use super::{
     Args, Reply, bitfield, bits,
     call::Call,
-    client, compare, connection, counters, dump, functions, introspect, keys,
+    client, compare, connection, counters, dump, functions, hashes, introspect, keys,
     keyspec::{Access, Find, KeySpec, NOT_KEY, RO_ACCESS, RW_ACCESS_UPDATE, RW_UPDATE, RW_VARIABLE},
     lcs, monitor, msetex, object, places, pubsub, ranges,
     refusal::Answer,
@@ -300,6 +300,7 @@ const GROUPS: &[&[Command]] = &[
     transaction::COMMANDS,
     pubsub::COMMANDS,
     functions::COMMANDS,
+    hashes::COMMANDS,
 ];
 
 /// The same, at one address.

@@ -16,20 +16,52 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
     heap::{
-        BLOCK_HEAD, BlockRef, CHUNK_BYTES, MAX_CONTENTS, PAGE_BYTES, PAGE_HEAD, WHOLE_PAGE, block, block_bytes, blocks,
-        class_for, kind,
+        BLOCK_ALIGN, BLOCK_HEAD, BlockRef, CHUNK_BYTES, MAX_CONTENTS, PAGE_BYTES, PAGE_HEAD, WHOLE_PAGE, block,
+        block_bytes, blocks, class_for, kind,
     },
     slot::{BLOCKS, BlockEntry, Slot},
 };
 
-use super::{arena, crash::point, locks::Writer, segment::Segment, space::equal};
+use super::{
+    arena,
+    crash::point,
+    fields::{self, MAX_DEPTH},
+    locks::Writer,
+    segment::Segment,
+    space::equal,
+};
 
 /// Heap classes, the one of whole pages included.
 pub(crate) const CLASS_COUNT: usize = WHOLE_PAGE as usize + 1;
-/// The kinds of a journal's block, beside 0 for a plain one.
-const TREE: u64 = 1;
-/// A block that lists others, which go with it.
-const LEDGER: u64 = 2;
+/// What a block is, and so which others go with it. The numbers stand in journals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A block by itself.
+    Plain = 0,
+    /// A directory of the chunks of a long value.
+    Chunks = 1,
+    /// A list of blocks.
+    Ledger = 2,
+    /// A node of a tree of fields, and all that hangs on it.
+    Fields = 3,
+}
+
+impl Form {
+    /// The form of contents of `len` bytes.
+    pub(crate) fn of_len(len: usize) -> Self {
+        if len > CHUNK_BYTES { Self::Chunks } else { Self::Plain }
+    }
+
+    fn of_word(word: u64) -> Self {
+        match word {
+            1 => Self::Chunks,
+            2 => Self::Ledger,
+            3 => Self::Fields,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// The longest contents of a tree.
 pub(crate) const MAX_TREE: usize = (MAX_CONTENTS / 8 - 1) * CHUNK_BYTES;
 
@@ -58,7 +90,7 @@ pub(crate) fn take(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
     let listed = slot.journal.new_len.load(Ordering::Relaxed) as usize;
     let entry = slot.journal.new.get(listed)?;
     let block = take_noted(writer, class_for(len)?, &mut |block| {
-        entry.tree.store(0, Ordering::Relaxed);
+        entry.tree.store(Form::Plain as u64, Ordering::Relaxed);
         entry.block.store(block.0, Ordering::Relaxed);
         // Release: the entry is complete before it counts.
         slot.journal.new_len.store(listed as u32 + 1, Ordering::Release);
@@ -86,7 +118,7 @@ impl Ledger {
         let ledger = Self::of_old(writer)?;
         let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
         // Release: the ledger is empty before recovery would look into it.
-        writer.slot().journal.new[listed].tree.store(LEDGER, Ordering::Release);
+        writer.slot().journal.new[listed].tree.store(Form::Ledger as u64, Ordering::Release);
         Some(ledger)
     }
 
@@ -113,12 +145,12 @@ impl Ledger {
     }
 
     /// Lists a block.
-    pub(crate) fn list(&self, segment: &Segment, block: BlockRef, tree: bool) {
+    pub(crate) fn list(&self, segment: &Segment, block: BlockRef, form: Form) {
         let len = self.len(segment);
         let listed = len.load(Ordering::Relaxed);
         let entry = ledger_entry(segment, self.block, listed as usize);
         entry.block.store(block.0, Ordering::Relaxed);
-        entry.tree.store(u64::from(tree), Ordering::Relaxed);
+        entry.tree.store(form as u64, Ordering::Relaxed);
         len.store(listed + 1, Ordering::Release);
     }
 
@@ -129,7 +161,7 @@ impl Ledger {
         let entry = &journal.new[last as usize];
         let block = BlockRef(entry.block.load(Ordering::Relaxed));
         // Listed in both for a moment: freeing twice is freeing once.
-        self.list(writer.segment(), block, entry.tree.load(Ordering::Relaxed) == TREE);
+        self.list(writer.segment(), block, Form::of_word(entry.tree.load(Ordering::Relaxed)));
         journal.new_len.store(last, Ordering::Release);
     }
 }
@@ -149,7 +181,7 @@ pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
     words[0].store(chunks as u64, Ordering::Relaxed);
     let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
     // Release: the directory is empty before recovery would look into it.
-    writer.slot().journal.new[listed].tree.store(TREE, Ordering::Release);
+    writer.slot().journal.new[listed].tree.store(Form::Chunks as u64, Ordering::Release);
     for (index, word) in words[1..].iter().enumerate() {
         let rest = len - index * CHUNK_BYTES;
         let class = class_for(rest.min(CHUNK_BYTES))?;
@@ -160,6 +192,14 @@ pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
         }
     }
     Some(tree)
+}
+
+/// Takes what `len` bytes need, a block or a tree, and lists it as new; `None` if there is no room.
+pub(crate) fn take_formed(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
+    match Form::of_len(len) {
+        Form::Chunks => take_tree(writer, len),
+        _ => take(writer, len),
+    }
 }
 
 fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
@@ -290,21 +330,12 @@ pub(crate) fn adopt_last(slot: &Slot) {
 }
 
 /// Lists a block as one that goes once the operation is committed.
-pub(crate) fn list_old(slot: &Slot, block: BlockRef, tree: bool) {
-    list_old_kind(slot, block, if tree { TREE } else { 0 });
-}
-
-/// Lists a ledger as one that goes, with all that it lists, once the operation is committed.
-pub(crate) fn list_old_ledger(slot: &Slot, ledger: &Ledger) {
-    list_old_kind(slot, ledger.block, LEDGER);
-}
-
-fn list_old_kind(slot: &Slot, block: BlockRef, kind: u64) {
+pub(crate) fn list_old(slot: &Slot, block: BlockRef, form: Form) {
     let listed = slot.journal.old_len.load(Ordering::Relaxed) as usize;
     debug_assert!(listed < BLOCKS);
     let entry = &slot.journal.old[listed];
     entry.block.store(block.0, Ordering::Relaxed);
-    entry.tree.store(kind, Ordering::Relaxed);
+    entry.tree.store(form as u64, Ordering::Relaxed);
     slot.journal.old_len.store(listed as u32 + 1, Ordering::Release);
 }
 
@@ -332,31 +363,67 @@ fn free_entry(segment: &Segment, slot: &Slot, entry: &BlockEntry, owner: Option<
     free_listed(segment, slot, block, entry.tree.load(Ordering::Acquire), owner);
 }
 
-/// Frees a block as a list names it, by its kind there. With `owner`, only if that slot took it.
-pub(crate) fn free_listed(segment: &Segment, slot: &Slot, block: BlockRef, kind: u64, owner: Option<u32>) {
-    match kind {
-        LEDGER if is_used(segment, block) && contents(segment, block, MAX_CONTENTS).is_some() => {
-            let listed = segment.mem().word(contents_at(block)).load(Ordering::Acquire) as usize;
-            for index in 0..listed.min(LEDGER_ENTRIES) {
-                let entry = ledger_entry(segment, block, index);
-                let listed = BlockRef(entry.block.load(Ordering::Relaxed));
-                free(segment, slot, listed, entry.tree.load(Ordering::Relaxed) == TREE, owner);
-            }
-            free(segment, slot, block, false, owner);
-        }
-        kind => free(segment, slot, block, kind == TREE, owner),
-    }
+/// Frees a block as a list names it, by the number of its form there. With `owner`, only if that slot took it.
+pub(crate) fn free_listed(segment: &Segment, slot: &Slot, block: BlockRef, form: u64, owner: Option<u32>) {
+    free(segment, slot, block, Form::of_word(form), owner);
 }
 
-/// Frees a block or a tree. With `owner`, only if that slot took it.
-pub(crate) fn free(segment: &Segment, slot: &Slot, block: BlockRef, tree: bool, owner: Option<u32>) {
-    if tree && is_used(segment, block) {
-        let chunks = contents(segment, block, 8).map_or(0, |words| words[0].load(Ordering::Acquire));
-        for index in 0..(chunks as usize).min(MAX_CONTENTS / 8 - 1) {
-            free_block(segment, slot, chunk(segment, block, index), owner);
+/// Frees a block and all that goes with it, what it names before itself: a repeat finds its way as long as there is something left.
+/// With `owner`, only what that slot took.
+pub(crate) fn free(segment: &Segment, slot: &Slot, block: BlockRef, form: Form, owner: Option<u32>) {
+    // A ledger, the nodes of a tree, a value of its own and its chunks; and no more blocks than there can be.
+    let mut limits = (MAX_DEPTH + 3, segment.geometry().arena_pages * (PAGE_BYTES / BLOCK_ALIGN));
+    free_within(segment, slot, block, form, owner, &mut limits);
+}
+
+/// As [`free`], so deep and so many blocks at most: beyond that there is only damage.
+fn free_within(
+    segment: &Segment,
+    slot: &Slot,
+    block: BlockRef,
+    form: Form,
+    owner: Option<u32>,
+    limits: &mut (usize, u64),
+) {
+    let mut free_part = |block: BlockRef, form: Form| {
+        if limits.0 > 0 && limits.1 > 0 {
+            *limits = (limits.0 - 1, limits.1 - 1);
+            free_within(segment, slot, block, form, owner, limits);
+            limits.0 += 1;
+        }
+    };
+    if form != Form::Plain && is_used(segment, block) {
+        match form {
+            Form::Plain => {}
+            Form::Chunks => each_chunk(segment, block, &mut free_part),
+            Form::Ledger => each_listed(segment, block, &mut free_part),
+            Form::Fields => fields::each_part(segment, block, &mut free_part),
         }
     }
     free_block(segment, slot, block, owner);
+}
+
+fn each_chunk(segment: &Segment, tree: BlockRef, with: &mut dyn FnMut(BlockRef, Form)) {
+    let chunks = contents(segment, tree, 8).map_or(0, |words| words[0].load(Ordering::Acquire));
+    for index in 0..(chunks as usize).min(MAX_CONTENTS / 8 - 1) {
+        with(chunk(segment, tree, index), Form::Plain);
+    }
+}
+
+fn each_listed(segment: &Segment, ledger: BlockRef, with: &mut dyn FnMut(BlockRef, Form)) {
+    if contents(segment, ledger, MAX_CONTENTS).is_none() {
+        return;
+    }
+    let listed = segment.mem().word(contents_at(ledger)).load(Ordering::Acquire) as usize;
+    for index in 0..listed.min(LEDGER_ENTRIES) {
+        let entry = ledger_entry(segment, ledger, index);
+        let block = BlockRef(entry.block.load(Ordering::Relaxed));
+        // A ledger in a ledger is only damage.
+        match Form::of_word(entry.tree.load(Ordering::Relaxed)) {
+            Form::Ledger => {}
+            form => with(block, form),
+        }
+    }
 }
 
 fn is_used(segment: &Segment, block: BlockRef) -> bool {
@@ -433,13 +500,37 @@ pub(crate) fn mend_hint(segment: &Segment, page: u32) {
     }
 }
 
+/// Copies bytes into what was taken for them.
+pub(crate) fn write_formed(segment: &Segment, block: BlockRef, bytes: &[u8]) {
+    match Form::of_len(bytes.len()) {
+        Form::Chunks => write_tree(segment, block, bytes),
+        _ => write(segment, block, bytes),
+    }
+}
+
+/// Appends the `len` bytes of a block or a tree to `out`; false if a reference is nonsense, as a racing reader may find.
+pub(crate) fn read_formed(segment: &Segment, block: BlockRef, form: Form, len: usize, out: &mut Vec<u8>) -> bool {
+    match form {
+        Form::Chunks => read_tree(segment, block, len, out),
+        _ => read(segment, block, len, out),
+    }
+}
+
+/// Whether the contents of a tree begin with these bytes.
+pub(crate) fn chunks_begin_with(segment: &Segment, tree: BlockRef, bytes: &[u8]) -> bool {
+    bytes.chunks(CHUNK_BYTES).enumerate().all(|(index, part)| {
+        let words = contents(segment, chunk(segment, tree, index), part.len());
+        words.is_some_and(|words| equal(words, part))
+    })
+}
+
 /// Copies bytes into a block.
-pub(crate) fn write(segment: &Segment, block: BlockRef, bytes: &[u8]) {
+fn write(segment: &Segment, block: BlockRef, bytes: &[u8]) {
     segment.mem().write_bytes(contents_at(block), bytes);
 }
 
 /// Copies bytes into a tree.
-pub(crate) fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
+fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
     for (index, part) in bytes.chunks(CHUNK_BYTES).enumerate() {
         write(segment, chunk(segment, tree, index), part);
     }
@@ -447,11 +538,10 @@ pub(crate) fn write_tree(segment: &Segment, tree: BlockRef, bytes: &[u8]) {
 
 /// Whether a block, or a tree if they are more than one holds, contains these bytes.
 pub(crate) fn holds(segment: &Segment, block: BlockRef, bytes: &[u8]) -> bool {
-    let same = |block, bytes: &[u8]| contents(segment, block, bytes.len()).is_some_and(|words| equal(words, bytes));
-    if bytes.len() <= CHUNK_BYTES {
-        return same(block, bytes);
+    match Form::of_len(bytes.len()) {
+        Form::Chunks => chunks_begin_with(segment, block, bytes),
+        _ => contents(segment, block, bytes.len()).is_some_and(|words| equal(words, bytes)),
     }
-    bytes.chunks(CHUNK_BYTES).enumerate().all(|(index, part)| same(chunk(segment, block, index), part))
 }
 
 /// Appends the `len` bytes of a block to `out`; false if the reference is nonsense, as a racing reader may find.

@@ -10,6 +10,7 @@ mod batch;
 mod change;
 mod databases;
 mod expired;
+mod fields;
 mod record;
 mod rename;
 mod several;
@@ -39,6 +40,8 @@ use super::{
     space::{Found, Key, Space},
 };
 pub use batch::SetRule;
+pub use fields::Looked;
+pub use record::Kind;
 use record::Seen;
 pub(crate) use record::{cells_without, list_old_blocks, read_key};
 pub use version::Version;
@@ -57,7 +60,9 @@ pub struct Keys {
 /// A key's value and expiry at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The value; empty if the change did not ask for it.
+    /// What the value is.
+    pub kind: Kind,
+    /// The value; empty if it is not bytes, or if the change did not ask for it.
     pub value: &'a [u8],
     /// When it expires, in milliseconds since the epoch; 0: never.
     pub expire_at: u64,
@@ -66,7 +71,9 @@ pub struct Record<'a> {
 /// What a reader learns of a key besides its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
-    /// Bytes of the value.
+    /// What the value is.
+    pub kind: Kind,
+    /// Bytes of the value, or how many fields it has.
     pub len: usize,
     /// When it expires, in milliseconds since the epoch; 0: never.
     pub expire_at: u64,
@@ -164,7 +171,7 @@ impl Keys {
                 if live.is_none() {
                     cut(&mut out, start);
                 }
-                return Ok(live.map(|seen| Value { len: seen.len(), expire_at: seen.expire_at() }));
+                return Ok(live.map(|seen| Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }));
             }
             cut(&mut out, start);
             std::hint::spin_loop();
@@ -196,7 +203,7 @@ impl Keys {
                 cut(&mut out, start);
                 return Ok(None);
             }
-            Ok(Some(Value { len: seen.len(), expire_at: seen.expire_at() }))
+            Ok(Some(Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }))
         })
     }
 

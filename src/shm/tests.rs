@@ -3,6 +3,7 @@
 mod arbitrary;
 mod damage;
 pub(crate) mod deaths;
+mod fields;
 mod storm;
 
 use std::{

@@ -21,7 +21,8 @@ use shm_layout::{
 
 use super::{
     crash::point,
-    heap, journal,
+    heap::{self, Form},
+    journal,
     locks::Writer,
     protocol::sequence,
     segment::{Refusal, Segment},
@@ -260,7 +261,7 @@ fn rewind(segment: &Segment, slot: &Slot, mark: Mark) {
     while newest != mark.block
         && let Some(words) = block_words(segment, newest)
     {
-        heap::free(segment, slot, newest, false, None);
+        heap::free(segment, slot, newest, Form::Plain, None);
         newest = BlockRef(words[0].load(Ordering::Relaxed));
         slot.log.store(newest.0, Ordering::Release);
     }
@@ -329,6 +330,6 @@ pub(super) fn free_replaced(segment: &Segment, slot: &Slot) {
 
 /// Gives the log's own blocks back. Doing it twice is doing it once.
 pub(super) fn forget(segment: &Segment, slot: &Slot) {
-    each_block(segment, slot, None, |block, _, _| heap::free(segment, slot, block, false, None));
+    each_block(segment, slot, None, |block, _, _| heap::free(segment, slot, block, Form::Plain, None));
     slot.log.store(0, Ordering::Release);
 }

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::{
-    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, Interest, KvType, LongDouble, Result,
-    Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl, ValueRef, Version,
+    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, HashBackend, Interest, KvType,
+    LongDouble, Result, Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl,
+    ValueRef, Version,
 };
 
 /// What `make` did.
@@ -122,7 +123,7 @@ pub trait TableBackend: Send + Sync {
 }
 
 /// The key-value space: 16 databases of byte-string keys. Times are milliseconds of the Unix clock.
-pub trait KvBackend: Send + Sync {
+pub trait KvBackend: HashBackend {
     /// The type of a key's value.
     fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>>;
     /// Appends the value to `out`; false: there is none.

@@ -101,6 +101,7 @@ impl<'a> Current<'a> {
     pub fn string(self) -> Result<&'a [u8]> {
         match self.kind {
             KvType::String => Ok(self.value),
+            KvType::Hash => Err(Error::WrongKind),
         }
     }
 }
@@ -209,6 +210,8 @@ impl Ttl {
 pub enum KvType {
     /// A byte string.
     String,
+    /// Fields with values.
+    Hash,
 }
 
 /// What a key was when it was asked for: [`KvBackend::is_untouched`](super::KvBackend::is_untouched) tells whether that still holds. What the

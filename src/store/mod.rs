@@ -6,6 +6,7 @@ mod api;
 mod backend;
 mod bus;
 mod error;
+mod hash;
 mod interest;
 pub(crate) mod kv;
 pub mod limits;
@@ -20,6 +21,7 @@ pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use bus::{Bus, Received, Targets};
 pub use error::{Error, Result};
+pub use hash::{DecideField, FieldPage, FieldUpdate, HashBackend, Pair};
 pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,

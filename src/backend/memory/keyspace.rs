@@ -1,7 +1,7 @@
 //! The key-value space of the in-memory store.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -18,7 +18,41 @@ use crate::store::{
     number,
 };
 
-type Database = Entries<Vec<u8>>;
+/// The value of a key.
+#[derive(Clone)]
+pub(super) enum Stored {
+    String(Vec<u8>),
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+impl Stored {
+    fn new() -> Self {
+        Self::String(Vec::new())
+    }
+
+    fn kind(&self) -> KvType {
+        match self {
+            Self::String(_) => KvType::String,
+            Self::Hash(_) => KvType::Hash,
+        }
+    }
+
+    fn string(&self) -> Result<&[u8]> {
+        match self {
+            Self::String(value) => Ok(value),
+            Self::Hash(_) => Err(Error::WrongKind),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::String(value) => value.len(),
+            Self::Hash(fields) => fields.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        }
+    }
+}
+
+type Database = Entries<Stored>;
 
 pub(super) struct MemoryKeyspace {
     max_keys: u64,
@@ -27,23 +61,24 @@ pub(super) struct MemoryKeyspace {
 }
 
 /// All databases, locked, with one of them chosen, and the one time by which an operation judges them.
-struct Open<'a> {
+pub(super) struct Open<'a> {
     databases: Locked<'a, [Database; DATABASES]>,
     db: usize,
     now_ms: u64,
 }
 
 impl Open<'_> {
-    fn get(&self) -> &Database {
+    pub(super) fn get(&self) -> &Database {
         &self.databases[self.db]
     }
 
-    fn get_mut(&mut self) -> &mut Database {
+    pub(super) fn get_mut(&mut self) -> &mut Database {
         &mut self.databases[self.db]
     }
 
-    fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        self.get().get(key).map(|entry| entry.value.as_slice())
+    /// The value of a key, which must be a string if it is there.
+    fn value(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+        self.get().get(key).map(|entry| entry.value.string()).transpose()
     }
 }
 
@@ -53,11 +88,11 @@ impl MemoryKeyspace {
     }
 
     /// Everything, to be put back.
-    pub(super) fn saved(&self) -> [Entries<Vec<u8>>; DATABASES] {
+    pub(super) fn saved(&self) -> [Database; DATABASES] {
         self.common.turn.lock(&self.databases).clone()
     }
 
-    pub(super) fn put_back(&self, databases: [Entries<Vec<u8>>; DATABASES]) {
+    pub(super) fn put_back(&self, databases: [Database; DATABASES]) {
         *self.common.turn.lock(&self.databases) = databases;
     }
 
@@ -74,7 +109,7 @@ impl MemoryKeyspace {
     /// Bytes of all keys and values.
     pub(super) fn bytes(&self) -> u64 {
         let databases = self.common.turn.lock(&self.databases);
-        databases.iter().flat_map(Entries::iter).map(|entry| (entry.key.len() + entry.value.len()) as u64).sum()
+        databases.iter().flat_map(Entries::iter).map(|entry| (entry.key.len() + entry.value.bytes()) as u64).sum()
     }
 
     fn freed(&self, keys: usize) -> usize {
@@ -83,7 +118,7 @@ impl MemoryKeyspace {
     }
 
     /// Opens a database; afterwards these keys are there only if they have not expired.
-    fn open(&self, db: u8, keys: &[&[u8]]) -> Result<Open<'_>> {
+    pub(super) fn open(&self, db: u8, keys: &[&[u8]]) -> Result<Open<'_>> {
         check(db, b"")?;
         keys.iter().try_for_each(|key| check(db, key))?;
         let db = usize::from(db);
@@ -94,7 +129,7 @@ impl MemoryKeyspace {
     }
 
     /// Refuses unless those of these keys that are new fit once the expired ones are gone.
-    fn need_room(&self, open: &mut Open<'_>, keys: &[&[u8]]) -> Result<()> {
+    pub(super) fn need_room(&self, open: &mut Open<'_>, keys: &[&[u8]]) -> Result<()> {
         let new = keys.iter().filter(|key| !open.get().contains(key)).collect::<BTreeSet<_>>().len() as u64;
         let fits = |open: &Open<'_>| new + open.databases.iter().map(Entries::len).sum::<u64>() <= self.max_keys;
         if new > 0 && !fits(open) {
@@ -110,36 +145,36 @@ impl MemoryKeyspace {
     /// Replaces the value of one key, which is made if it is missing and keeps its expiry if it is not.
     fn put(&self, open: &mut Open<'_>, key: &[u8], value: Vec<u8>) -> Result<()> {
         self.need_room(open, &[key])?;
-        open.get_mut().entry(key, Vec::new).value = value;
+        open.get_mut().entry(key, Stored::new).value = Stored::String(value);
         Ok(())
     }
 }
 
 impl KvBackend for MemoryKeyspace {
     fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>> {
-        Ok(self.exists(db, key)?.then_some(KvType::String))
+        Ok(self.open(db, &[key])?.get().get(key).map(|entry| entry.value.kind()))
     }
 
     fn get(&self, db: u8, key: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         let open = self.open(db, &[key])?;
-        let found = open.value(key);
+        let found = open.value(key)?;
         out.extend_from_slice(found.unwrap_or_default());
         Ok(found.is_some())
     }
 
     fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         let open = self.open(db, keys)?;
-        Ok(keys.iter().map(|key| open.value(key).map(<[u8]>::to_vec)).collect())
+        Ok(keys.iter().map(|key| open.value(key).ok().flatten().map(<[u8]>::to_vec)).collect())
     }
 
     fn strlen(&self, db: u8, key: &[u8]) -> Result<u64> {
-        Ok(self.open(db, &[key])?.value(key).map_or(0, |value| value.len() as u64))
+        Ok(self.open(db, &[key])?.value(key)?.map_or(0, |value| value.len() as u64))
     }
 
     fn set(&self, db: u8, key: &[u8], value: &[u8], options: SetOptions) -> Result<SetOutcome> {
         check_value(value.len(), MAX_VALUE_BYTES)?;
         let mut open = self.open(db, &[key])?;
-        let previous = open.value(key).filter(|_| options.get).map(<[u8]>::to_vec);
+        let previous = if options.get { open.value(key)?.map(<[u8]>::to_vec) } else { None };
         if !options.condition.allows(open.get().contains(key)) {
             return Ok(SetOutcome { written: false, previous });
         }
@@ -148,8 +183,8 @@ impl KvBackend for MemoryKeyspace {
             return Ok(SetOutcome { written: true, previous });
         }
         self.need_room(&mut open, &[key])?;
-        let entry = open.get_mut().entry(key, Vec::new);
-        entry.value = value.to_vec();
+        let entry = open.get_mut().entry(key, Stored::new);
+        entry.value = Stored::String(value.to_vec());
         entry.expires_at = options.expiry.after(entry.expires_at);
         Ok(SetOutcome { written: true, previous })
     }
@@ -168,8 +203,8 @@ impl KvBackend for MemoryKeyspace {
         }
         self.need_room(&mut open, &keys)?;
         for (key, value) in pairs {
-            let entry = open.get_mut().entry(key, Vec::new);
-            entry.value = value.to_vec();
+            let entry = open.get_mut().entry(key, Stored::new);
+            entry.value = Stored::String(value.to_vec());
             entry.expires_at = expiry.after(entry.expires_at);
         }
         Ok(true)
@@ -205,8 +240,8 @@ impl KvBackend for MemoryKeyspace {
             match update {
                 Update::Leave => {}
                 Update::Set(value, expiry) if !Expiry::has_passed(expiry.after(None), now_ms) => {
-                    let entry = database.entry(target.key, Vec::new);
-                    entry.value = value.into_owned();
+                    let entry = database.entry(target.key, Stored::new);
+                    entry.value = Stored::String(value.into_owned());
                     entry.expires_at = expiry.after(entry.expires_at);
                 }
                 Update::Delete | Update::Set(..) => drop(database.remove(target.key)),
@@ -216,18 +251,21 @@ impl KvBackend for MemoryKeyspace {
     }
 
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.open(db, &[key])?.get_mut().remove(key).map(|entry| entry.value))
+        let mut open = self.open(db, &[key])?;
+        let value = open.value(key)?.map(<[u8]>::to_vec);
+        open.get_mut().remove(key);
+        Ok(value)
     }
 
     fn getex(&self, db: u8, key: &[u8], expiry: Expiry) -> Result<Option<Vec<u8>>> {
         let mut open = self.open(db, &[key])?;
         if expiry == Expiry::Keep {
-            return Ok(open.value(key).map(<[u8]>::to_vec));
+            return Ok(open.value(key)?.map(<[u8]>::to_vec));
         }
         let Some(entry) = open.get_mut().get_mut(key) else {
             return Ok(None);
         };
-        let value = entry.value.clone();
+        let value = entry.value.string()?.to_vec();
         entry.expires_at = expiry.after(entry.expires_at);
         let now_ms = open.now_ms;
         open.get_mut().free_expired(key, now_ms);
@@ -236,7 +274,7 @@ impl KvBackend for MemoryKeyspace {
 
     fn append(&self, db: u8, key: &[u8], tail: &[u8], max: usize) -> Result<u64> {
         let mut open = self.open(db, &[key])?;
-        let value = [open.value(key).unwrap_or_default(), tail].concat();
+        let value = [open.value(key)?.unwrap_or_default(), tail].concat();
         let len = value.len();
         check_value(len, max.min(MAX_VALUE_BYTES))?;
         self.put(&mut open, key, value)?;
@@ -245,20 +283,20 @@ impl KvBackend for MemoryKeyspace {
 
     fn incr(&self, db: u8, key: &[u8], by: i64) -> Result<i64> {
         let mut open = self.open(db, &[key])?;
-        let sum = number::add_int(open.value(key), by)?;
+        let sum = number::add_int(open.value(key)?, by)?;
         self.put(&mut open, key, sum.to_string().into_bytes())?;
         Ok(sum)
     }
 
     fn incr_float(&self, db: u8, key: &[u8], by: LongDouble) -> Result<Vec<u8>> {
         let mut open = self.open(db, &[key])?;
-        let sum = number::add_float(open.value(key), by)?;
+        let sum = number::add_float(open.value(key)?, by)?;
         self.put(&mut open, key, sum.clone())?;
         Ok(sum)
     }
 
     fn delete(&self, db: u8, key: &[u8]) -> Result<bool> {
-        Ok(self.getdel(db, key)?.is_some())
+        Ok(self.open(db, &[key])?.get_mut().remove(key).is_some())
     }
 
     fn free_expired(&self, db: u8, key: &[u8]) -> Result<bool> {
@@ -304,7 +342,7 @@ impl KvBackend for MemoryKeyspace {
             return Ok(false);
         }
         if let Some(moved) = open.get_mut().remove(from) {
-            let entry = open.get_mut().entry(to, Vec::new);
+            let entry = open.get_mut().entry(to, Stored::new);
             entry.value = moved.value;
             entry.expires_at = moved.expires_at;
         }
@@ -322,7 +360,7 @@ impl KvBackend for MemoryKeyspace {
         let Some(moved) = open.get_mut().remove(key) else {
             return Ok(false);
         };
-        let entry = open.databases[to].entry(key, Vec::new);
+        let entry = open.databases[to].entry(key, Stored::new);
         entry.value = moved.value;
         entry.expires_at = moved.expires_at;
         Ok(true)
@@ -378,9 +416,9 @@ impl KvBackend for MemoryKeyspace {
 }
 
 /// An entry as a change is shown it.
-fn current<'a>(entry: &'a Entry<Vec<u8>>, target: &Target<'_>) -> Current<'a> {
-    let value = if target.with_value { entry.value.as_slice() } else { &[] };
-    Current { kind: KvType::String, value, expires_at: entry.expires_at }
+fn current<'a>(entry: &'a Entry<Stored>, target: &Target<'_>) -> Current<'a> {
+    let value = if target.with_value { entry.value.string().unwrap_or_default() } else { &[] };
+    Current { kind: entry.value.kind(), value, expires_at: entry.expires_at }
 }
 
 fn check_value(len: usize, max: usize) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{SharedStore, refused};
 use crate::{
-    shm::{Change, KeyVersion, Record, SetRule},
+    shm::{Change, KeyVersion, Kind, Record, SetRule},
     store::{
         Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result,
         ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
@@ -26,10 +26,22 @@ fn ttl(expire_at: u64) -> Ttl {
     if expire_at == 0 { Ttl::Never } else { Ttl::At(expire_at) }
 }
 
+fn type_of(kind: Kind) -> KvType {
+    match kind {
+        Kind::Bytes => KvType::String,
+        Kind::Fields => KvType::Hash,
+    }
+}
+
+/// The value of a record, which must be a string.
+fn string(record: Record<'_>) -> Result<&[u8]> {
+    current(record).string()
+}
+
 /// A record as a change of the store is shown it.
 fn current(record: Record<'_>) -> Current<'_> {
     Current {
-        kind: KvType::String,
+        kind: type_of(record.kind),
         value: record.value,
         expires_at: (record.expire_at != 0).then_some(record.expire_at),
     }
@@ -75,7 +87,11 @@ impl SharedStore {
     /// Replaces a value by a function of it, which may refuse; the expiry stays.
     fn compute(&self, db: u8, key: &[u8], mut function: impl FnMut(Option<&[u8]>) -> Result<Vec<u8>>) -> Result<()> {
         let mut refusal = Ok(());
-        self.change(db, key, true, clock::now_ms(), &mut |record| match function(record.map(|record| record.value)) {
+        self.change(db, key, true, clock::now_ms(), &mut |record| match record
+            .map(string)
+            .transpose()
+            .and_then(&mut function)
+        {
             Ok(value) => {
                 refusal = Ok(());
                 Change::Set(Cow::Owned(value), record.map_or(0, |record| record.expire_at))
@@ -91,11 +107,14 @@ impl SharedStore {
 
 impl KvBackend for SharedStore {
     fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>> {
-        Ok(self.read(db, key, None)?.map(|_| KvType::String))
+        Ok(self.read(db, key, None)?.map(|value| type_of(value.kind)))
     }
 
     fn get(&self, db: u8, key: &[u8], out: &mut Vec<u8>) -> Result<bool> {
-        Ok(self.read(db, key, Some(out))?.is_some())
+        match self.read(db, key, Some(out))? {
+            Some(value) if value.kind != Kind::Bytes => Err(Error::WrongKind),
+            found => Ok(found.is_some()),
+        }
     }
 
     fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
@@ -105,14 +124,24 @@ impl KvBackend for SharedStore {
     }
 
     fn strlen(&self, db: u8, key: &[u8]) -> Result<u64> {
-        Ok(self.read(db, key, None)?.map_or(0, |value| value.len as u64))
+        match self.read(db, key, None)? {
+            Some(value) if value.kind != Kind::Bytes => Err(Error::WrongKind),
+            found => Ok(found.map_or(0, |value| value.len as u64)),
+        }
     }
 
     fn set(&self, db: u8, key: &[u8], value: &[u8], options: SetOptions) -> Result<SetOutcome> {
         let now_ms = clock::now_ms();
-        let mut outcome = SetOutcome::default();
+        let (mut outcome, mut refusal) = (SetOutcome::default(), Ok(()));
         self.change(db, key, options.get, now_ms, &mut |record| {
-            outcome.previous = record.filter(|_| options.get).map(|record| record.value.to_vec());
+            refusal = Ok(());
+            match record.filter(|_| options.get).map(string).transpose() {
+                Ok(previous) => outcome.previous = previous.map(<[u8]>::to_vec),
+                Err(error) => {
+                    refusal = Err(error);
+                    return Change::Leave;
+                }
+            }
             outcome.written = options.condition.allows(record.is_some());
             if !outcome.written {
                 return Change::Leave;
@@ -122,7 +151,7 @@ impl KvBackend for SharedStore {
                 None => Change::Remove,
             }
         })?;
-        Ok(outcome)
+        refusal.map(|()| outcome)
     }
 
     fn mset(&self, db: u8, pairs: &[(&[u8], &[u8])], if_absent: bool) -> Result<bool> {
@@ -194,26 +223,26 @@ impl KvBackend for SharedStore {
     }
 
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut previous = None;
+        let mut previous = Ok(None);
         self.change(db, key, true, clock::now_ms(), &mut |record| {
-            previous = record.map(|record| record.value.to_vec());
-            Change::Remove
+            previous = record.map(string).transpose().map(|value| value.map(<[u8]>::to_vec));
+            if previous.is_ok() { Change::Remove } else { Change::Leave }
         })?;
-        Ok(previous)
+        previous
     }
 
     fn getex(&self, db: u8, key: &[u8], expiry: Expiry) -> Result<Option<Vec<u8>>> {
         let now_ms = clock::now_ms();
-        let mut value = None;
+        let mut value = Ok(None);
         self.change(db, key, true, now_ms, &mut |record| {
-            value = record.map(|record| record.value.to_vec());
-            match record.map(|record| expiry_after(expiry, record.expire_at, now_ms)) {
+            value = record.map(string).transpose().map(|value| value.map(<[u8]>::to_vec));
+            match record.filter(|_| value.is_ok()).map(|record| expiry_after(expiry, record.expire_at, now_ms)) {
                 None => Change::Leave,
                 Some(Some(expire_at)) => Change::Expire(expire_at),
                 Some(None) => Change::Remove,
             }
         })?;
-        Ok(value)
+        value
     }
 
     fn append(&self, db: u8, key: &[u8], tail: &[u8], max: usize) -> Result<u64> {

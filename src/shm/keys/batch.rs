@@ -11,14 +11,14 @@ use super::{
     super::{
         arena, batch,
         gate::{self, Gate},
-        heap::{self, Ledger},
+        heap::{self, Form, Ledger},
         journal::{CHUNK_ENTRIES, Intent},
         locks::{Writer, patiently},
         rows::{FreeRow, is_past},
         segment::Refusal,
         space::Key,
     },
-    Keys, OPTIMISM,
+    Keys, Kind, OPTIMISM,
     change::Step,
     record::{Seen, Tally, replaced_block},
 };
@@ -112,8 +112,8 @@ impl Keys {
             match seen {
                 Some(seen) => {
                     self.list_update(writer, &mut intent, *key, seen, encoded, &mut tally);
-                    if let Some((block, tree)) = replaced_block(seen, encoded) {
-                        heap::list_old(writer.slot(), block, tree);
+                    if let Some((block, form)) = replaced_block(seen, encoded) {
+                        heap::list_old(writer.slot(), block, form);
                     }
                 }
                 None => {
@@ -195,7 +195,7 @@ impl Keys {
         let slot = writer.slot();
         let chunks = keys.len().div_ceil(CHUNK_ENTRIES);
         let tree = heap::take_tree(writer, chunks * CHUNK_BYTES).ok_or(Refusal::OutOfMemory)?;
-        heap::list_old(slot, tree, true);
+        heap::list_old(slot, tree, Form::Chunks);
         let mut intent = Intent::in_chunks(tree);
         let mut tally = Tally::of(slot, self.records_db(db));
         let (mut new, mut old) = (None::<Ledger>, None::<Ledger>);
@@ -205,7 +205,7 @@ impl Keys {
             // What a ledger of new blocks lists stays in use after the commit; only the list itself goes.
             let new = ledger_with_room(writer, &mut new, || {
                 let ledger = Ledger::of_new(writer)?;
-                heap::list_old(slot, ledger.block(), false);
+                heap::list_old(slot, ledger.block(), Form::Plain);
                 Some(ledger)
             })?;
             let listed = slot.journal.new_len.load(Ordering::Relaxed);
@@ -219,11 +219,11 @@ impl Keys {
                     self.list_update(writer, &mut intent, *key, &seen, &encoded, &mut tally);
                     let ledger = ledger_with_room(writer, &mut old, || {
                         let ledger = Ledger::of_old(writer)?;
-                        heap::list_old_ledger(slot, &ledger);
+                        heap::list_old(slot, ledger.block(), Form::Ledger);
                         Some(ledger)
                     })?;
-                    if let Some((block, tree)) = replaced_block(&seen, &encoded) {
-                        ledger.list(&self.segment, block, tree);
+                    if let Some((block, form)) = replaced_block(&seen, &encoded) {
+                        ledger.list(&self.segment, block, form);
                     }
                 }
                 None => {
@@ -253,7 +253,7 @@ impl Keys {
         claim().or_else(|| arena::add_records(writer, space).then(claim).flatten())
     }
 
-    /// Several values as of one instant.
+    /// Several values as of one instant; there is none of what is not a string.
     ///
     /// # Errors
     ///
@@ -287,7 +287,7 @@ impl Keys {
             let keys = keys();
             loop {
                 if let Some(found) = self.lock_keys(&mut writer, &keys)? {
-                    let live = |seen: &Seen| !is_past(seen.expire_at(), now_ms);
+                    let live = |seen: &Seen| is_string(seen, now_ms);
                     return Ok(found.iter().map(|seen| seen.filter(live).map(|seen| self.value_of(&seen))).collect());
                 }
                 writer.again()?;
@@ -304,7 +304,7 @@ impl Keys {
     fn value_alone(&self, now_ms: u64, key: Key<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         let found = self.space.find(&self.segment, key);
         let seen = found.and_then(|found| self.snapshot(found.row, found.sequence));
-        Ok(seen.filter(|seen| !is_past(seen.expire_at(), now_ms)).map(|seen| self.value_of(&seen)))
+        Ok(seen.filter(|seen| is_string(seen, now_ms)).map(|seen| self.value_of(&seen)))
     }
 
     fn try_read_many(&self, now_ms: u64, keys: &[Key<'_>]) -> Option<Vec<Option<Vec<u8>>>> {
@@ -318,7 +318,7 @@ impl Keys {
                     seen => seen,
                 },
             };
-            values.push(seen.filter(|seen| !is_past(seen.expire_at(), now_ms)).map(|_| value));
+            values.push(seen.filter(|seen| is_string(seen, now_ms)).map(|_| value));
             true
         });
         steady.then_some(values)
@@ -335,4 +335,8 @@ fn ledger_with_room<'l>(
         *ledger = Some(take().ok_or(Refusal::OutOfMemory)?);
     }
     ledger.as_ref().ok_or(Refusal::OutOfMemory)
+}
+
+fn is_string(seen: &Seen, now_ms: u64) -> bool {
+    seen.kind() == Kind::Bytes && !is_past(seen.expire_at(), now_ms)
 }

@@ -182,7 +182,7 @@ impl Keys {
         };
         let value = value.map_or(&[][..], |value| &value[..]);
         let live = seen.filter(|seen| sound && !is_past(seen.expire_at(), now_ms));
-        let wanted = change(live.map(|seen| Record { value, expire_at: seen.expire_at() }));
+        let wanted = change(live.map(|seen| Record { kind: seen.kind(), value, expire_at: seen.expire_at() }));
         match (seen, wanted) {
             (None, Change::Set(value, expire_at)) => self.insert(writer, key, &value, expire_at),
             (None, _) | (_, Change::Leave) => Ok(Step::Done),
@@ -192,7 +192,7 @@ impl Keys {
     }
 
     /// Locks a record that was seen; false if it has changed since.
-    fn lock_seen<'a>(&'a self, writer: &mut Writer<'a>, seen: &Seen) -> Result<bool, Refusal> {
+    pub(super) fn lock_seen<'a>(&'a self, writer: &mut Writer<'a>, seen: &Seen) -> Result<bool, Refusal> {
         let Some(header) = self.header(seen.row) else {
             return Ok(false);
         };
@@ -230,8 +230,8 @@ impl Keys {
                 }
                 let mut tally = Tally::of(writer.slot(), key.db);
                 self.list_update(writer, &mut intent, key, seen, &encoded, &mut tally);
-                if let Some((block, tree)) = replaced_block(seen, &encoded) {
-                    heap::list_old(writer.slot(), block, tree);
+                if let Some((block, form)) = replaced_block(seen, &encoded) {
+                    heap::list_old(writer.slot(), block, form);
                 }
             }
         }
@@ -315,6 +315,16 @@ impl Keys {
         expire_at: u64,
     ) -> Result<Step, Refusal> {
         let encoded = self.encode(writer, key, value, expire_at, None)?;
+        self.insert_encoded(writer, key, &encoded)
+    }
+
+    /// Makes a key that is absent, unless it is not any more.
+    pub(super) fn insert_encoded<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        key: Key<'_>,
+        encoded: &Encoded,
+    ) -> Result<Step, Refusal> {
         let home = self.space.home(key.hash);
         writer.lock(Held::Group(KEYS_SPACE, home), &self.space.group(&self.segment, home).lock)?;
         point("group-locked");
@@ -326,7 +336,7 @@ impl Keys {
         };
         let mut intent = Intent::new();
         let mut tally = Tally::of(writer.slot(), key.db);
-        self.list_insert(writer, &mut intent, key, &free, &encoded, &mut tally);
+        self.list_insert(writer, &mut intent, key, &free, encoded, &mut tally);
         intent.carry_out(writer, &self.space)?;
         Ok(Step::Done)
     }

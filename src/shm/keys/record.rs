@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shm_layout::{
-    heap::{BlockRef, CHUNK_BYTES},
+    heap::BlockRef,
     keys::{KEY_WORD, LEN_WORD, PAYLOAD, SHORT_KEY, VALUE_WORD, WORDS, flag},
     row::{self, EXPIRE_WORD},
     slot::{self, NO_CELL, Slot},
@@ -14,13 +14,28 @@ use shm_layout::{
 
 use super::{
     super::{
-        heap,
+        heap::{self, Form},
         locks::Writer,
         segment::{Refusal, Segment},
         space::Key,
     },
     Keys,
 };
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string of bytes.
+    Bytes,
+    /// A tree of fields.
+    Fields,
+}
+
+impl Kind {
+    pub(super) fn of(meta: u32) -> Self {
+        if row::flags(meta) & flag::TYPE == flag::FIELDS { Self::Fields } else { Self::Bytes }
+    }
+}
 
 /// A record as it was at one instant.
 #[derive(Clone, Copy)]
@@ -40,7 +55,12 @@ impl Seen {
         self.words[EXPIRE_WORD]
     }
 
-    /// Bytes of the value.
+    /// What the value is.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self.meta)
+    }
+
+    /// Bytes of the value, or its fields.
     pub(super) fn len(&self) -> usize {
         match self.flags() & flag::ENCODING {
             flag::INT => itoa::Buffer::new().format(self.words[VALUE_WORD] as i64).len(),
@@ -48,10 +68,13 @@ impl Seen {
         }
     }
 
-    /// Appends the value to `out`; false if the record is nonsense, as a racing reader may find.
+    /// Appends a value of bytes to `out`, and nothing if it is of another kind; false if the record is nonsense, as a racing reader may find.
     pub(super) fn read_value(&self, segment: &Segment, out: &mut Vec<u8>) -> bool {
         let len = self.words[LEN_WORD] as usize;
         let block = BlockRef(self.words[VALUE_WORD]);
+        if self.kind() == Kind::Fields {
+            return true;
+        }
         match self.flags() & flag::ENCODING {
             flag::INT => {
                 out.extend_from_slice(itoa::Buffer::new().format(self.words[VALUE_WORD] as i64).as_bytes());
@@ -68,47 +91,48 @@ impl Seen {
         }
     }
 
-    /// The value's block, and whether it is a tree.
-    pub(super) fn value_block(&self) -> Option<(BlockRef, bool)> {
+    /// The value's block, and what goes with it.
+    pub(super) fn value_block(&self) -> Option<(BlockRef, Form)> {
         value_block(self.meta, self.words[VALUE_WORD])
     }
 
-    /// The key's block, and whether it is a tree.
-    pub(super) fn key_block(&self) -> Option<(BlockRef, bool)> {
+    /// The key's block, and what goes with it.
+    pub(super) fn key_block(&self) -> Option<(BlockRef, Form)> {
         key_block(self.meta, self.words[KEY_WORD])
     }
 }
 
-fn value_block(meta: u32, word: u64) -> Option<(BlockRef, bool)> {
-    match row::flags(meta) & flag::ENCODING {
-        flag::BLOCK => Some((BlockRef(word), false)),
-        flag::TREE => Some((BlockRef(word), true)),
-        _ => None,
-    }
+fn value_block(meta: u32, word: u64) -> Option<(BlockRef, Form)> {
+    let form = match (Kind::of(meta), row::flags(meta) & flag::ENCODING) {
+        (Kind::Fields, _) => Form::Fields,
+        (Kind::Bytes, flag::BLOCK) => Form::Plain,
+        (Kind::Bytes, flag::TREE) => Form::Chunks,
+        (Kind::Bytes, _) => return None,
+    };
+    Some((BlockRef(word), form))
 }
 
-fn key_block(meta: u32, word: u64) -> Option<(BlockRef, bool)> {
+fn key_block(meta: u32, word: u64) -> Option<(BlockRef, Form)> {
     let outer = row::flags(meta) & flag::OUTER_KEY != 0;
-    outer.then(|| (BlockRef(word), row::key_len(meta) > CHUNK_BYTES))
+    outer.then(|| (BlockRef(word), Form::of_len(row::key_len(meta))))
 }
 
-/// The blocks of a record with this meta word, word 4 and word 7, and whether each is a tree.
-pub(crate) fn blocks_of(meta: u32, key_word: u64, value_word: u64) -> impl Iterator<Item = (BlockRef, bool)> {
+/// The blocks of a record with this meta word, word 4 and word 7, and what goes with each.
+pub(crate) fn blocks_of(meta: u32, key_word: u64, value_word: u64) -> impl Iterator<Item = (BlockRef, Form)> {
     value_block(meta, value_word).into_iter().chain(key_block(meta, key_word))
 }
 
 /// Lists every block of a record as one that goes with it.
 pub(crate) fn list_old_blocks(slot: &Slot, meta: u32, words: &[AtomicU64]) {
     let word = |at: usize| words[at].load(Ordering::Relaxed);
-    blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)).for_each(|(block, tree)| heap::list_old(slot, block, tree));
+    blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)).for_each(|(block, form)| heap::list_old(slot, block, form));
 }
 
 /// Appends a record's key to `out`; false if the record is nonsense, as a racing reader may find.
 pub(crate) fn read_key(segment: &Segment, meta: u32, words: &[AtomicU64], out: &mut Vec<u8>) -> bool {
     let len = row::key_len(meta);
     match key_block(meta, words[KEY_WORD].load(Ordering::Relaxed)) {
-        Some((tree, true)) => heap::read_tree(segment, tree, len, out),
-        Some((block, false)) => heap::read(segment, block, len, out),
+        Some((block, form)) => heap::read_formed(segment, block, form, len, out),
         None if len <= SHORT_KEY => {
             let start = out.len();
             words[KEY_WORD..]
@@ -157,9 +181,10 @@ pub(super) struct Encoded {
 }
 
 /// The block of a record's value, if a new layout of the record does not keep it. The key's block stays with the record.
-pub(super) fn replaced_block(seen: &Seen, encoded: &Encoded) -> Option<(BlockRef, bool)> {
+pub(super) fn replaced_block(seen: &Seen, encoded: &Encoded) -> Option<(BlockRef, Form)> {
     // An integer may have the very bits of a block's name.
-    let names_block = matches!(encoded.flags & flag::ENCODING, flag::BLOCK | flag::TREE);
+    let names_block =
+        encoded.flags & flag::TYPE != 0 || matches!(encoded.flags & flag::ENCODING, flag::BLOCK | flag::TREE);
     seen.value_block().filter(|block| !names_block || encoded.words[VALUE_WORD] != block.0.0)
 }
 
@@ -204,26 +229,18 @@ impl Keys {
             encoded.words[LEN_WORD] = value.len() as u64;
             put(&mut encoded.words, value_at, value);
         } else {
-            let (block, tree) = self.take_filled(writer, value)?;
-            encoded.flags |= if tree { flag::TREE } else { flag::BLOCK };
+            let (block, form) = self.take_filled(writer, value)?;
+            encoded.flags |= if form == Form::Chunks { flag::TREE } else { flag::BLOCK };
             encoded.words[LEN_WORD] = value.len() as u64;
             encoded.words[VALUE_WORD] = block.0;
         }
         Ok(encoded)
     }
 
-    fn take_filled(&self, writer: &Writer<'_>, bytes: &[u8]) -> Result<(BlockRef, bool), Refusal> {
-        let tree = bytes.len() > CHUNK_BYTES;
-        let block = if tree {
-            let block = heap::take_tree(writer, bytes.len()).ok_or(Refusal::OutOfMemory)?;
-            heap::write_tree(&self.segment, block, bytes);
-            block
-        } else {
-            let block = heap::take(writer, bytes.len()).ok_or(Refusal::OutOfMemory)?;
-            heap::write(&self.segment, block, bytes);
-            block
-        };
-        Ok((block, tree))
+    fn take_filled(&self, writer: &Writer<'_>, bytes: &[u8]) -> Result<(BlockRef, Form), Refusal> {
+        let block = heap::take_formed(writer, bytes.len()).ok_or(Refusal::OutOfMemory)?;
+        heap::write_formed(&self.segment, block, bytes);
+        Ok((block, Form::of_len(bytes.len())))
     }
 }
 

@@ -66,8 +66,8 @@ impl Keys {
         match to {
             Some(to) => {
                 self.list_update(writer, &mut intent, keys[1], &to, &encoded, tally);
-                if let Some((block, tree)) = replaced_block(&to, &encoded) {
-                    heap::list_old(slot, block, tree);
+                if let Some((block, form)) = replaced_block(&to, &encoded) {
+                    heap::list_old(slot, block, form);
                 }
             }
             None => {
@@ -79,7 +79,7 @@ impl Keys {
         }
         let moved = encoded.flags & flag::ENCODING == from.flags() & flag::ENCODING;
         let stays = from.value_block().filter(|_| !moved);
-        stays.into_iter().chain(from.key_block()).for_each(|(block, tree)| heap::list_old(slot, block, tree));
+        stays.into_iter().chain(from.key_block()).for_each(|(block, form)| heap::list_old(slot, block, form));
         self.list_delete(writer, &mut intent, keys[0], &from, tallies.of(writer, keys[0].db));
         intent.carry_out(writer, &self.space)?;
         *outcome = Some(true);
@@ -94,14 +94,15 @@ impl Keys {
         from: &Seen,
         to: Option<&Seen>,
     ) -> Result<Encoded, Refusal> {
-        let Some((block, tree)) = from.value_block() else {
+        let Some((block, _)) = from.value_block() else {
             let mut value = Vec::new();
             from.read_value(&self.segment, &mut value);
             return self.encode(writer, key, &value, from.expire_at(), to);
         };
         // As for an integer: the value is one word.
         let mut encoded = self.encode(writer, key, b"0", from.expire_at(), to)?;
-        encoded.flags = (encoded.flags & !flag::ENCODING) | if tree { flag::TREE } else { flag::BLOCK };
+        const VALUE: u16 = flag::ENCODING | flag::TYPE;
+        encoded.flags = (encoded.flags & !VALUE) | (from.flags() & VALUE);
         encoded.words[LEN_WORD] = from.words[LEN_WORD];
         encoded.words[VALUE_WORD] = block.0;
         Ok(encoded)

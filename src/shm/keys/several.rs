@@ -30,7 +30,7 @@ struct Look {
 impl Look {
     fn record(&self, now_ms: u64) -> Option<Record<'_>> {
         let live = self.seen.filter(|seen| self.sound && !is_past(seen.expire_at(), now_ms))?;
-        Some(Record { value: &self.value, expire_at: live.expire_at() })
+        Some(Record { kind: live.kind(), value: &self.value, expire_at: live.expire_at() })
     }
 }
 
@@ -170,8 +170,8 @@ impl Keys {
             match (encoded, look.seen) {
                 (Some(encoded), Some(seen)) => {
                     self.list_update(writer, &mut intent, *key, &seen, encoded, tally);
-                    if let Some((block, tree)) = replaced_block(&seen, encoded) {
-                        heap::list_old(writer.slot(), block, tree);
+                    if let Some((block, form)) = replaced_block(&seen, encoded) {
+                        heap::list_old(writer.slot(), block, form);
                     }
                 }
                 (Some(encoded), None) => {
@@ -180,7 +180,7 @@ impl Keys {
                 }
                 (None, Some(seen)) if *wanted == Change::Remove => {
                     let blocks = seen.value_block().into_iter().chain(seen.key_block());
-                    blocks.for_each(|(block, tree)| heap::list_old(writer.slot(), block, tree));
+                    blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
                     self.list_delete(writer, &mut intent, *key, &seen, tally);
                 }
                 _ => {}

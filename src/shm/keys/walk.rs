@@ -177,8 +177,8 @@ impl Keys {
         let word = |at: usize| words[at].load(Ordering::Relaxed);
         // The statistics of freed blocks are kept by some slot or other.
         let slot = self.segment.slot(1);
-        for (block, tree) in blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)) {
-            heap::free(&self.segment, slot, block, tree, None);
+        for (block, form) in blocks_of(meta, word(KEY_WORD), word(VALUE_WORD)) {
+            heap::free(&self.segment, slot, block, form, None);
         }
         // The hint first: whoever carries the flush out once more passes over a record that is free already.
         self.space.set_hint(&self.segment, row);

@@ -251,7 +251,7 @@ impl Tables {
         let bytes = (8 * image).min(MAX_CONTENTS / 8 * 8);
         let take = |_| {
             let block = heap::take(writer, bytes).ok_or(Refusal::OutOfMemory)?;
-            heap::list_old(writer.slot(), block, false);
+            heap::list_old(writer.slot(), block, heap::Form::Plain);
             Ok(block)
         };
         (0..rows * pieces).map(take).collect()

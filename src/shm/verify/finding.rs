@@ -100,6 +100,10 @@ kinds! {
     ValueLengthWrong = "value_length_wrong",
     /// A directory of chunks does not have as many as the value needs.
     ChunksWrong = "chunks_wrong",
+    /// A node of a tree of fields makes no sense, or its fields are not where they would be looked for.
+    FieldsDamaged = "fields_damaged",
+    /// A tree has not as many fields as is counted above it.
+    FieldCountWrong = "field_count_wrong",
     /// A record names a block where there is none.
     BlockNowhere = "block_nowhere",
     /// A record names a block that is free, or somebody else's by now.

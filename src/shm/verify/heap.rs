@@ -7,7 +7,11 @@ use shm_layout::heap::{
 };
 
 use super::{
-    super::{heap, segment::Segment},
+    super::{
+        fields::{self, MAX_DEPTH, Part},
+        heap::{self, Form},
+        segment::Segment,
+    },
     FindingKind, Walk,
     space::Bits,
 };
@@ -83,6 +87,37 @@ impl Blocks {
             let rest = len.saturating_sub(index * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
             let chunk = heap::chunk(walk.segment, block, index as usize);
             self.mark(walk, row, chunk, rest);
+        }
+    }
+
+    /// Marks a tree of fields, and looks at it.
+    pub(super) fn reach_fields(&mut self, walk: &mut Walk<'_>, row: u32, word: u64, fields: u64) {
+        let root = Part { block: BlockRef(word), form: Form::Fields, len: 0, fields, hashes: (0, u64::MAX) };
+        self.reach_node(walk, row, &root, MAX_DEPTH);
+    }
+
+    fn reach_node(&mut self, walk: &mut Walk<'_>, row: u32, node: &Part, depth: usize) {
+        let checked = fields::check_node(walk.segment, node.block, node.hashes);
+        // Each block is met once, so that a tree that runs in a circle comes to an end.
+        if self.mark(walk, row, node.block, checked.as_ref().map_or(8, |checked| checked.bytes)).is_none() {
+            return;
+        }
+        let at = node.block.at();
+        let Some(checked) = checked.filter(|checked| checked.in_order && depth > 0) else {
+            return walk.find(FindingKind::FieldsDamaged, "keys", u64::from(row), || {
+                format!("row {row} has a node of fields at {at:#x} that makes no sense")
+            });
+        };
+        if checked.fields != node.fields {
+            walk.find(FindingKind::FieldCountWrong, "keys", u64::from(row), || {
+                format!("row {row} has {} fields below {at:#x}, and {} are counted", checked.fields, node.fields)
+            });
+        }
+        for part in &checked.parts {
+            match part.form {
+                Form::Fields => self.reach_node(walk, row, part, depth - 1),
+                form => self.reach(walk, row, part.block.0, part.len, form == Form::Chunks),
+            }
         }
     }
 

@@ -35,7 +35,7 @@ const EFFORT: u64 = 16;
 /// No row is written so often.
 const MAX_SEQUENCE: u64 = 1 << 62;
 /// Flags of a record that mean something.
-const RECORD_FLAGS: u16 = flag::DB | flag::ENCODING | flag::OUTER_KEY;
+const RECORD_FLAGS: u16 = flag::DB | flag::ENCODING | flag::OUTER_KEY | flag::FIELDS;
 
 /// A set of numbers below a limit.
 pub(super) struct Bits(Vec<u64>);
@@ -101,7 +101,8 @@ impl Subject {
         let (len, flags) = (row::key_len(meta), row::flags(meta));
         if self.is_keys() {
             let outer = flags & flag::OUTER_KEY != 0;
-            return flags & !RECORD_FLAGS == 0 && outer == (len > SHORT_KEY);
+            let kind_is_sane = flags & flag::TYPE == 0 || flags & flag::ENCODING == flag::BLOCK;
+            return flags & !RECORD_FLAGS == 0 && outer == (len > SHORT_KEY) && kind_is_sane;
         }
         flags & !self.flags == 0 && (1..=self.key_bytes).contains(&len)
     }
@@ -343,6 +344,13 @@ fn row(walk: &mut Walk<'_>, subject: &Subject, number: u32, named: &Bits, blocks
 fn record(walk: &mut Walk<'_>, subject: &Subject, number: u32, meta: u32, words: &[AtomicU64], blocks: &mut Blocks) {
     let word = |at: usize| words[at].load(Ordering::Acquire);
     let (len, outer) = (word(LEN_WORD), row::flags(meta) & flag::OUTER_KEY != 0);
+    if outer {
+        let len = row::key_len(meta);
+        blocks.reach(walk, number, word(KEY_WORD), len as u64, len > CHUNK_BYTES);
+    }
+    if row::flags(meta) & flag::TYPE == flag::FIELDS {
+        return blocks.reach_fields(walk, number, word(VALUE_WORD), len);
+    }
     let before = if outer { 8 } else { row::key_len(meta) };
     let longest = match row::flags(meta) & flag::ENCODING {
         flag::INT => MAX_VALUE_BYTES,
@@ -359,10 +367,6 @@ fn record(walk: &mut Walk<'_>, subject: &Subject, number: u32, meta: u32, words:
         flag::BLOCK => blocks.reach(walk, number, word(VALUE_WORD), len, false),
         flag::TREE => blocks.reach(walk, number, word(VALUE_WORD), len, true),
         _ => {}
-    }
-    if outer {
-        let len = row::key_len(meta);
-        blocks.reach(walk, number, word(KEY_WORD), len as u64, len > CHUNK_BYTES);
     }
 }
 

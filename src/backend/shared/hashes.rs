@@ -1,0 +1,207 @@
+//! Hashes in the segment: trees of fields.
+
+use std::collections::HashMap;
+
+use super::{SharedStore, refused};
+use crate::{
+    shm::{FieldChange, Fields, Looked, Torn},
+    store::{DecideField, Error, FieldPage, FieldUpdate, HashBackend, Pair, Result, kv::check},
+    sys::clock,
+};
+
+/// Fields, and bytes of each field and value, up to which a hash is a small one, as Redis has it by default.
+const SMALL_FIELDS: u64 = 128;
+const SMALL_BYTES: usize = 64;
+
+impl SharedStore {
+    /// Looks at a hash; whether there is one.
+    fn look(&self, db: u8, key: &[u8], read: &mut dyn FnMut(Fields<'_>) -> Result<(), Torn>) -> Result<bool> {
+        check(db, key)?;
+        let looked = self.keys.read_fields(self.patience, clock::now_ms(), db, key, read).map_err(refused)?;
+        found(looked)
+    }
+}
+
+fn found(looked: Looked) -> Result<bool> {
+    match looked {
+        Looked::Absent => Ok(false),
+        Looked::Fields => Ok(true),
+        Looked::WrongKind => Err(Error::WrongKind),
+    }
+}
+
+impl HashBackend for SharedStore {
+    fn field(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (mut value, mut there) = (Vec::new(), false);
+        let is_hash = self.look(db, key, &mut |hash| {
+            value.clear();
+            there = hash.get(field, Some(&mut value))?.is_some();
+            Ok(())
+        })?;
+        Ok((is_hash && there).then_some(value))
+    }
+
+    fn field_len(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<usize>> {
+        let mut len = None;
+        let is_hash = self.look(db, key, &mut |hash| {
+            len = hash.get(field, None)?;
+            Ok(())
+        })?;
+        Ok(len.filter(|_| is_hash))
+    }
+
+    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut values = Vec::new();
+        let is_hash = self.look(db, key, &mut |hash| {
+            values.clear();
+            for field in fields {
+                let mut value = Vec::new();
+                let there = hash.get(field, Some(&mut value))?.is_some();
+                values.push(there.then_some(value));
+            }
+            Ok(())
+        })?;
+        Ok(if is_hash { values } else { vec![None; fields.len()] })
+    }
+
+    fn field_count(&self, db: u8, key: &[u8]) -> Result<u64> {
+        let mut count = 0;
+        let is_hash = self.look(db, key, &mut |hash| {
+            count = hash.len();
+            Ok(())
+        })?;
+        Ok(if is_hash { count } else { 0 })
+    }
+
+    fn pairs(&self, db: u8, key: &[u8], max: usize) -> Result<Option<Vec<Pair>>> {
+        let (mut pairs, mut bytes) = (Vec::new(), 0);
+        let is_hash = self.look(db, key, &mut |hash| {
+            pairs.clear();
+            bytes = 0;
+            hash.each_from(0, &mut |_, field, value| {
+                bytes += field.len() + value.len();
+                if bytes <= max {
+                    pairs.push((field.to_vec(), value.to_vec()));
+                }
+                bytes <= max
+            })
+        })?;
+        match is_hash {
+            false => Ok(Some(Vec::new())),
+            true => Ok((bytes <= max).then_some(pairs)),
+        }
+    }
+
+    fn scan_fields(&self, db: u8, key: &[u8], cursor: u64, count: usize) -> Result<FieldPage> {
+        let mut page = FieldPage { cursor: 0, pairs: Vec::new() };
+        let is_hash = self.look(db, key, &mut |hash| {
+            (page.cursor, page.pairs) = (0, Vec::new());
+            let packed = cursor == 0 && hash.is_small(SMALL_FIELDS, SMALL_BYTES)?;
+            let mut last = cursor;
+            hash.each_from(cursor, &mut |hash, field, value| {
+                // A page ends between two hashes, because a cursor is a hash.
+                if !packed && page.pairs.len() >= count && hash != last {
+                    page.cursor = hash;
+                    return false;
+                }
+                last = hash;
+                page.pairs.push((field.to_vec(), value.to_vec()));
+                true
+            })
+        })?;
+        Ok(if is_hash { page } else { FieldPage { cursor: 0, pairs: Vec::new() } })
+    }
+
+    fn choose_fields(&self, db: u8, key: &[u8], choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Result<Vec<Pair>> {
+        let mut pairs = Vec::new();
+        let is_hash = self.look(db, key, &mut |hash| {
+            pairs.clear();
+            for place in choose(hash.len()) {
+                let (mut field, mut value) = (Vec::new(), Vec::new());
+                if hash.nth(place, &mut field, &mut value)? {
+                    pairs.push((field, value));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(if is_hash { pairs } else { Vec::new() })
+    }
+
+    fn change_fields<'v>(
+        &self,
+        db: u8,
+        key: &[u8],
+        fields: &[&[u8]],
+        with_values: bool,
+        decide: &mut DecideField<'_, 'v>,
+    ) -> Result<()> {
+        check(db, key)?;
+        let (distinct, numbers) = grouped(fields);
+        let mut refusal = Ok(());
+        let looked = self.keys.change_fields(
+            self.patience,
+            clock::now_ms(),
+            db,
+            key,
+            &distinct,
+            with_values,
+            &mut |at, value| change_by(&numbers[at], value, decide, &mut refusal),
+        );
+        found(looked.map_err(refused)?)?;
+        refusal
+    }
+
+    fn is_packed(&self, db: u8, key: &[u8]) -> Result<bool> {
+        let mut packed = false;
+        self.look(db, key, &mut |hash| {
+            packed = hash.is_small(SMALL_FIELDS, SMALL_BYTES)?;
+            Ok(())
+        })?;
+        Ok(packed)
+    }
+}
+
+/// Each field once, and under which numbers it was named.
+fn grouped<'f>(fields: &[&'f [u8]]) -> (Vec<&'f [u8]>, Vec<Vec<usize>>) {
+    let mut places = HashMap::with_capacity(fields.len());
+    let (mut distinct, mut numbers) = (Vec::with_capacity(fields.len()), Vec::with_capacity(fields.len()));
+    for (number, &field) in fields.iter().enumerate() {
+        let place = *places.entry(field).or_insert(distinct.len());
+        if place == distinct.len() {
+            distinct.push(field);
+            numbers.push(Vec::with_capacity(1));
+        }
+        numbers[place].push(number);
+    }
+    (distinct, numbers)
+}
+
+/// What one field becomes, after all that was asked for it under its numbers.
+fn change_by<'v>(
+    numbers: &[usize],
+    value: Option<&[u8]>,
+    decide: &mut DecideField<'_, 'v>,
+    refusal: &mut Result<()>,
+) -> FieldChange<'v> {
+    // The first refusal ends an attempt, so whatever comes after one belongs to the next attempt.
+    *refusal = Ok(());
+    let mut change = FieldChange::Leave;
+    for &number in numbers {
+        let now = match &change {
+            FieldChange::Leave => value,
+            FieldChange::Set(value) => Some(&value[..]),
+            FieldChange::Remove | FieldChange::Refuse => None,
+        };
+        let decided = decide(number, now);
+        match decided {
+            Ok(FieldUpdate::Leave) => {}
+            Ok(FieldUpdate::Set(value)) => change = FieldChange::Set(value),
+            Ok(FieldUpdate::Remove) => change = FieldChange::Remove,
+            Err(error) => {
+                *refusal = Err(error);
+                return FieldChange::Refuse;
+            }
+        }
+    }
+    change
+}

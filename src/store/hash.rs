@@ -1,0 +1,66 @@
+//! Hashes: keys of the key-value space whose value is a set of fields, each with a value of its own.
+//!
+//! A key that holds something else answers [`Error::WrongKind`](super::Error::WrongKind) to all of these. A key that is absent
+//! is a hash without fields; there is no other hash without fields.
+
+use std::borrow::Cow;
+
+use super::Result;
+
+/// What becomes of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldUpdate<'v> {
+    /// It stays as it is.
+    Leave,
+    /// It gets this value.
+    Set(Cow<'v, [u8]>),
+    /// It goes.
+    Remove,
+}
+
+/// Decides what becomes of a field: its number among those that were named, and its value if it is there.
+pub type DecideField<'d, 'v> = dyn FnMut(usize, Option<&[u8]>) -> Result<FieldUpdate<'v>> + 'd;
+
+/// A field and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// One page of a scan over fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldPage {
+    /// Where the next page starts; 0: there is none.
+    pub cursor: u64,
+    /// Fields and values, in no order.
+    pub pairs: Vec<Pair>,
+}
+
+/// What a medium does with hashes.
+pub trait HashBackend: Send + Sync {
+    /// The value of a field.
+    fn field(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Bytes of a field's value.
+    fn field_len(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<usize>>;
+    /// Several values as of one instant.
+    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
+    /// How many fields there are.
+    fn field_count(&self, db: u8, key: &[u8]) -> Result<u64>;
+    /// All fields and values as of one instant, in no order; `None` if they have more than `max` bytes.
+    fn pairs(&self, db: u8, key: &[u8], max: usize) -> Result<Option<Vec<Pair>>>;
+    /// The next fields, about `count` of them, from `cursor` on (0: from the start). A field that is present
+    /// from the first page to the last is returned once.
+    fn scan_fields(&self, db: u8, key: &[u8], cursor: u64, count: usize) -> Result<FieldPage>;
+    /// The fields at the places that `choose` names when it is told how many fields there are, as of one instant.
+    fn choose_fields(&self, db: u8, key: &[u8], choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Result<Vec<Pair>>;
+    /// Changes fields in one atomic step, all or, if `decide` refuses one of them, none. It may be asked several times; it is shown the
+    /// values if `with_values`, and otherwise empty ones. A field that is named twice is there for the first of them as before, and
+    /// for the second as the first left it. The key is made with its first field, goes with its last, and keeps its expiry.
+    fn change_fields<'v>(
+        &self,
+        db: u8,
+        key: &[u8],
+        fields: &[&[u8]],
+        with_values: bool,
+        decide: &mut DecideField<'_, 'v>,
+    ) -> Result<()>;
+    /// Whether the hash is small enough to be kept in one piece.
+    fn is_packed(&self, db: u8, key: &[u8]) -> Result<bool>;
+}
