@@ -8,6 +8,7 @@ use std::sync::Arc;
 use store_master::{
     Column, Store, Value,
     backend::{Limits, MemoryStore},
+    command::WorkerState,
     config::Config,
     protocol::http::{Answer, Context, Head, Response, admit},
 };
@@ -19,16 +20,23 @@ const REQUESTS: usize = 24;
 pub(crate) fn run(data: &[u8]) {
     let store = store();
     let config = Config::default();
+    let state = state(&config);
     for request in data.split(|&byte| byte == 0).take(REQUESTS) {
         if let Some((head, body)) = parse(request) {
             let before = everything(&store);
-            let response = answer(&store, &config, &head, body);
+            let response = answer(&store, &state, &config, &head, body);
             check(&head, &response);
             if response.status >= 400 {
                 assert_eq!(everything(&store), before, "a request that was refused has written: {head:?} {response:?}");
             }
         }
     }
+}
+
+/// What a worker keeps, in a store of its own: it is not to take the room of what is tested.
+fn state(config: &Config) -> WorkerState {
+    let store = Store::on(Arc::new(MemoryStore::new(Limits::default())));
+    WorkerState::open(&store, config, 0, 1_700_000_000_000).expect("the memory store never waits")
 }
 
 fn store() -> Store {
@@ -66,9 +74,9 @@ fn parse(request: &[u8]) -> Option<(Head<'_>, &[u8])> {
     Some((head, body))
 }
 
-fn answer(store: &Store, config: &Config, head: &Head<'_>, body: &[u8]) -> Response {
+fn answer(store: &Store, state: &WorkerState, config: &Config, head: &Head<'_>, body: &[u8]) -> Response {
     let password = head.authorization.map(|_| "secret");
-    let context = Context { store, config, password, now_ms: 1_700_000_000_000, worker: 1, draining: false };
+    let context = Context { store, state, config, password, now_ms: 1_700_000_000_000, worker: 1, draining: false };
     let plan = match admit(head, &context) {
         Ok(plan) => plan,
         Err(response) => return response,

@@ -99,7 +99,7 @@ impl WorkerState {
 
     /// Takes a client that is gone, or begins anew, off every list.
     pub fn leave(&self, session: &mut Session) {
-        pubsub::leave(self, session);
+        pubsub::unsubscribe_all(self, &mut session.subscriptions, session.id);
         self.tracking.turn_off(session.id);
         self.monitors.remove(session.id);
         session.forget_tracking();

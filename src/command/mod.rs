@@ -62,7 +62,7 @@ pub use monitor::Monitors;
 pub use notify::{Class, EventClasses, Notice, Notices};
 pub(crate) use number::{float_text, parse_float, parse_int};
 pub use pause::Pause;
-pub use pubsub::{Heard, PubSub, Subscriptions, WithHearers, publish};
+pub use pubsub::{Heard, PubSub, Subscriptions, WithHearers, listen_to, publish, unsubscribe_all};
 pub use reply::{Proto, Reply};
 pub use session::{Session, Traffic};
 pub use settings::Settings;

@@ -17,7 +17,7 @@ pub(super) async fn run(hub: &Rc<Hub>) {
     hub.start_draining();
     let deadline = Instant::now() + hub.config.drain_timeout;
     while hub.roster.len() > 0 && Instant::now() < deadline {
-        hub.roster.end(0, |phase, _, _| matches!(phase, Phase::Idle | Phase::Head | Phase::Held));
+        hub.roster.end(0, |phase, _, _| matches!(phase, Phase::Idle | Phase::Head | Phase::Held | Phase::Listening));
         tokio::time::sleep(PAUSE).await;
     }
     let cut_off = hub.roster.end(0, |_, _, _| true);

@@ -3,9 +3,9 @@
 use std::{borrow::Cow, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::{
-    HeaderMap, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
@@ -15,15 +15,19 @@ use hyper::{
 use tokio::net::TcpStream;
 
 use super::{
+    events::Events,
     hub::{Hub, Patience, now_ms},
+    post,
     roster::{Phase, Place, Pulse},
     wire::Wire,
 };
 use crate::{
+    command::listen_to,
     protocol::http::{
-        Answer, Context, Head, Plan, Response, admit, bad_request, busy, cors_origin, crowded, malformed, too_large,
+        Answer, Context, Head, Listening, Plan, Response, admit, bad_request, busy, cors_origin, crowded, malformed,
+        refused, too_large,
     },
-    store::Stat,
+    store::{Error, Stat},
 };
 
 /// Tells which worker answered.
@@ -35,7 +39,7 @@ const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// Bytes that a body is given room for before they have arrived.
 const FIRST_BODY_BYTES: usize = 64 * 1024;
 
-type Reply = hyper::Response<Full<Bytes>>;
+type Reply = hyper::Response<Either<Full<Bytes>, Events>>;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
@@ -57,7 +61,7 @@ pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
 }
 
 /// One request to its response.
-async fn respond(hub: &Hub, pulse: &Pulse, request: Request<Incoming>) -> Reply {
+async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Reply {
     pulse.mark(Phase::Busy, hub.uptime_ms());
     hub.count(Stat::HttpRequests);
     let (parts, body) = request.into_parts();
@@ -70,16 +74,24 @@ async fn respond(hub: &Hub, pulse: &Pulse, request: Request<Incoming>) -> Reply 
     };
     let origin = cors_origin(&head, &hub.config);
     let password = hub.state.settings.requirepass();
-    let response = match admit(&head, &context(hub, password.as_deref())) {
-        Ok(plan) => carry_out(hub, pulse, &plan, &parts.headers, body, password.as_deref()).await,
-        Err(refusal) => refusal,
+    let plan = match admit(&head, &context(hub, password.as_deref())) {
+        Ok(plan) => plan,
+        Err(refusal) => return finished(hub, pulse, refusal, origin),
     };
+    if let Some(listening) = plan.listening().filter(|_| parts.method != Method::HEAD) {
+        return match listen(hub, pulse, listening).await {
+            Ok(events) => stream(hub, pulse, events, origin),
+            Err(refusal) => finished(hub, pulse, *refusal, origin),
+        };
+    }
+    let response = carry_out(hub, pulse, &plan, &parts.headers, body, password.as_deref()).await;
     finished(hub, pulse, response, origin)
 }
 
 fn context<'a>(hub: &'a Hub, password: Option<&'a str>) -> Context<'a> {
     Context {
         store: &hub.store,
+        state: &hub.state,
         config: &hub.config,
         password,
         now_ms: now_ms(),
@@ -130,22 +142,57 @@ async fn carry_out(
     } else {
         Bytes::new()
     };
-    let mut patience: Option<Patience> = None;
+    let mut waiting = Waiting::default();
     loop {
         if let Answer::Done(response) = plan.run(&body, &context(hub, password)) {
+            // A plan that was refused has posted nothing.
+            hub.state.bus.flush();
+            post::deliver(hub);
             return response;
         }
-        let patience = patience.get_or_insert_with(|| {
+        hub.state.bus.discard();
+        if let Err(refusal) = waiting.pause(hub, pulse).await {
+            return *refusal;
+        }
+    }
+}
+
+/// The wait for a stopped process, if there is one.
+#[derive(Default)]
+struct Waiting(Option<Patience>);
+
+impl Waiting {
+    /// Pauses before the next try; the refusal, if it has taken too long.
+    async fn pause(&mut self, hub: &Hub, pulse: &Pulse) -> Result<(), Box<Response>> {
+        let patience = self.0.get_or_insert_with(|| {
             hub.count(Stat::Parked);
             Patience::new()
         });
         if patience.is_over(hub.state.settings.lock_wait()) {
             hub.count(Stat::Busy);
             hub.count(Stat::Errors);
-            return busy();
+            return Err(Box::new(busy()));
         }
         patience.pause().await;
         pulse.mark(Phase::Busy, hub.uptime_ms());
+        Ok(())
+    }
+}
+
+/// Events of what the client wants to hear.
+async fn listen(hub: &Rc<Hub>, pulse: &Pulse, wanted: Listening<'_>) -> Result<Events, Box<Response>> {
+    let mut events = Events::new(hub);
+    let mut waiting = Waiting::default();
+    loop {
+        let (client, subscriptions) = events.listener();
+        match listen_to(&hub.state, subscriptions, client, wanted.name, wanted.is_pattern) {
+            Ok(()) => return Ok(events),
+            Err(Error::Busy) => waiting.pause(hub, pulse).await?,
+            Err(error) => {
+                hub.count(Stat::Errors);
+                return Err(Box::new(refused(error)));
+            }
+        }
     }
 }
 
@@ -202,10 +249,21 @@ async fn refuse_body(hub: &Hub, pulse: &Pulse, mut body: Incoming, limit: usize,
     refusal
 }
 
+/// The answer that goes on until the client hangs up.
+fn stream(hub: &Hub, pulse: &Pulse, events: Events, origin: Option<&[u8]>) -> Reply {
+    let head = Response { status: 200, body: None, headers: vec![("cache-control", "no-store".into())] };
+    let mut reply = finished(hub, pulse, head, origin);
+    pulse.mark(Phase::Listening, hub.uptime_ms());
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    *reply.body_mut() = Either::Right(events);
+    reply
+}
+
 /// The response as `hyper` sends it.
 fn finished(hub: &Hub, pulse: &Pulse, response: Response, origin: Option<&[u8]>) -> Reply {
     pulse.mark(Phase::Answer, hub.uptime_ms());
-    let mut reply = hyper::Response::default();
+    let mut reply = hyper::Response::new(Either::Left(Full::default()));
     *reply.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = reply.headers_mut();
     headers.insert(WORKER, hub.tag.clone());
@@ -223,7 +281,7 @@ fn finished(hub: &Hub, pulse: &Pulse, response: Response, origin: Option<&[u8]>)
     }
     if let Some(body) = response.body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(body.content_type));
-        *reply.body_mut() = Full::new(body.bytes.into());
+        *reply.body_mut() = Either::Left(Full::new(body.bytes.into()));
     }
     reply
 }

@@ -23,11 +23,13 @@ const SOFT_MS: u64 = 60_000;
 pub(super) enum Form {
     Resp2,
     Resp3,
+    /// Server-sent events.
+    Events,
 }
 
 impl Form {
     /// How many there are.
-    pub(super) const COUNT: usize = 2;
+    pub(super) const COUNT: usize = 3;
 }
 
 /// The messages of one client.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod drain;
+mod events;
 mod hold;
 mod http;
 mod hub;

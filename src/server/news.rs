@@ -124,7 +124,7 @@ fn list_of(keys: &[Vec<u8>]) -> Vec<u8> {
 fn invalidation(form: Form, keys: &[u8]) -> Rc<[u8]> {
     let (head, proto) = match form {
         Form::Resp3 => (RESP3_HEAD, Proto::Resp3),
-        Form::Resp2 => (RESP2_HEAD, Proto::Resp2),
+        Form::Resp2 | Form::Events => (RESP2_HEAD, Proto::Resp2),
     };
     let mut out = head.to_vec();
     if keys.is_empty() {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     command::{Heard, Kind, Message, Proto},
-    protocol::resp::encode_message,
+    protocol::{http::event, resp::encode_message},
     store::Stat,
 };
 
@@ -126,6 +126,7 @@ impl<'a> Post<'a> {
         let proto = match form {
             Form::Resp2 => Proto::Resp2,
             Form::Resp3 => Proto::Resp3,
+            Form::Events => return event(self.heard, self.channel, self.payload).into(),
         };
         match self.heard {
             Heard::Channel(Kind::Channel) => encode_message(&[b"message", self.channel, self.payload], proto, &mut out),

@@ -31,6 +31,8 @@ pub(super) enum Phase {
     Busy,
     /// The client to take an HTTP answer that is complete.
     Answer,
+    /// Events for an HTTP client that listens.
+    Listening,
     /// The end of a CLIENT PAUSE.
     Held,
 }
@@ -84,7 +86,7 @@ impl Drop for Place {
         self.hub.statistics().sub(Stat::Clients, 1);
         if let Some(session) = seat.and_then(|seat| seat.session) {
             let id = session.borrow().id;
-            self.hub.roster.mailboxes.borrow_mut().remove(&id);
+            self.hub.roster.remove_mailbox(id);
             self.hub.state.leave(&mut session.borrow_mut());
             self.hub.state.clients.remove(id);
         }
@@ -104,13 +106,22 @@ impl Roster {
         let abort = spawn_local(task(place)).abort_handle();
         mailbox.belongs_to(abort.clone());
         if let Some(session) = &session {
-            hub.roster.mailboxes.borrow_mut().insert(session.borrow().id, Rc::clone(&mailbox));
+            hub.roster.add_mailbox(session.borrow().id, &mailbox);
         }
         hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session, mailbox });
     }
 
     pub(super) fn len(&self) -> usize {
         self.seats.borrow().len()
+    }
+
+    /// Has messages for a client that has no seat of its own go to `mailbox`.
+    pub(super) fn add_mailbox(&self, client: u64, mailbox: &Rc<Mailbox>) {
+        self.mailboxes.borrow_mut().insert(client, Rc::clone(mailbox));
+    }
+
+    pub(super) fn remove_mailbox(&self, client: u64) {
+        self.mailboxes.borrow_mut().remove(&client);
     }
 
     /// Where messages for a client go.
@@ -120,9 +131,9 @@ impl Roster {
 
     /// Ends the clients that do not take their messages; returns how many.
     pub(super) fn end_overfull(&self, now_ms: u64) -> usize {
-        let seats = self.seats.borrow();
-        let overfull = seats.values().filter(|seat| !seat.mailbox.is_ended() && seat.mailbox.is_over(now_ms));
-        overfull.map(|seat| seat.mailbox.end()).count()
+        let mailboxes = self.mailboxes.borrow();
+        let overfull = mailboxes.values().filter(|mailbox| !mailbox.is_ended() && mailbox.is_over(now_ms));
+        overfull.map(|mailbox| mailbox.end()).count()
     }
 
     /// Ends the connections that `overdue` picks by their phase, the milliseconds since it began, and whether they

@@ -71,7 +71,7 @@ impl Wire {
             Phase::Idle => self.pulse.mark(Phase::Head, now_ms),
             Phase::Body => self.pulse.mark(Phase::Body, now_ms),
             // The time of a head runs from its first byte, that of a reply does not end because more is asked.
-            Phase::Head | Phase::Busy | Phase::Answer | Phase::Held => {}
+            Phase::Head | Phase::Busy | Phase::Answer | Phase::Held | Phase::Listening => {}
         }
     }
 

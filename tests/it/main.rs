@@ -19,6 +19,7 @@ mod life;
 mod linear;
 mod load;
 mod memory;
+mod pubsub;
 mod readme;
 mod resp;
 mod segment;

@@ -109,10 +109,25 @@ pub fn publish(state: &WorkerState, kind: Kind, channel: &[u8], payload: &[u8]) 
     Ok(audience.count)
 }
 
-/// Unsubscribes a client that is gone from everything.
-pub(crate) fn leave(state: &WorkerState, session: &mut Session) {
-    let mut own = std::mem::take(&mut session.subscriptions);
-    state.pubsub.leave(&mut own, session.id);
+/// Subscribes a client that is no session to a channel or a pattern.
+///
+/// # Errors
+///
+/// [`Error::KeyTooLong`], [`Error::TableFull`], [`Error::Busy`].
+pub fn listen_to(
+    state: &WorkerState,
+    own: &mut Subscriptions,
+    client: u64,
+    name: &[u8],
+    is_pattern: bool,
+) -> Result<()> {
+    let topic = if is_pattern { Topic::Pattern } else { CHANNEL };
+    state.pubsub.subscribe(&state.bus, own, client, topic, &[name])
+}
+
+/// Unsubscribes a client from everything.
+pub fn unsubscribe_all(state: &WorkerState, own: &mut Subscriptions, client: u64) {
+    state.pubsub.leave(own, client);
 }
 
 fn publish_channel(call: &mut Call<'_, '_>) -> Answer {

@@ -6,7 +6,7 @@ mod local;
 mod subscriptions;
 
 pub(crate) use commands::COMMANDS;
-pub use commands::publish;
-pub(crate) use commands::{is_subscriber_command, leave, only_listens};
+pub(crate) use commands::{is_subscriber_command, only_listens};
+pub use commands::{listen_to, publish, unsubscribe_all};
 pub use local::{Heard, WithHearers};
 pub use subscriptions::{PubSub, Subscriptions};

@@ -5,8 +5,9 @@
 //! and again while the store answers that it must wait.
 
 use super::{
-    counters,
+    channels, counters,
     error::{Failure, Refusal, bad, refusal},
+    events::Listening,
     guard,
     json::{self, Object},
     kv, metrics, ops,
@@ -16,6 +17,7 @@ use super::{
     rows, tables,
 };
 use crate::{
+    command::WorkerState,
     config::Config,
     store::{Stat, Store},
 };
@@ -49,6 +51,8 @@ pub struct Head<'a> {
 pub struct Context<'a> {
     /// The store.
     pub store: &'a Store,
+    /// What the worker keeps between requests.
+    pub state: &'a WorkerState,
     /// The settings.
     pub config: &'a Config,
     /// The password in force, if any.
@@ -151,7 +155,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn body_limit(&self, config: &Config) -> usize {
         match (&self.route, self.method) {
-            (Route::Value(_), Method::Put) => config.max_value,
+            (Route::Value(_), Method::Put) | (Route::Channel(_), _) => config.max_value,
             (Route::Mset(_), _) => MAX_BATCH_BYTES,
             _ => MAX_JSON_BYTES,
         }
@@ -161,6 +165,15 @@ impl Plan<'_> {
     #[must_use]
     pub fn takes_body(&self) -> bool {
         matches!(self.method, Method::Put | Method::Post)
+    }
+
+    /// What is to be listened to, if the answer is events that never end. Such a plan is not run.
+    #[must_use]
+    pub fn listening(&self) -> Option<Listening<'_>> {
+        match &self.route {
+            Route::Events(name) => Some(Listening { name, is_pattern: self.query.is_pattern }),
+            _ => None,
+        }
     }
 
     /// Carries the request out. It may be run again if the answer is [`Answer::Wait`].
@@ -208,6 +221,8 @@ impl Plan<'_> {
             (Route::Count(t), _) => tables::count(call, t),
             (Route::Mget(t), _) => tables::mget(call, t),
             (Route::Mset(t), _) => tables::mset(call, t),
+            (Route::Channel(c), _) => channels::post(call, c),
+            (Route::Events(_), _) => Ok(Response::no_content()),
             (Route::Stats, _) => ops::stats(call),
             (Route::Health, _) => Ok(ops::health()),
             (Route::Ready, _) => ops::ready(call),

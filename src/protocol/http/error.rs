@@ -91,6 +91,15 @@ pub(super) fn no_row() -> Refusal {
     refusal(404, "row_not_found", "no row with this key")
 }
 
+/// The answer to an error of the store; one that asks to wait is for the caller to deal with.
+#[must_use]
+pub fn refused(error: Error) -> Response {
+    match Failure::from(error) {
+        Failure::Wait => busy(),
+        Failure::Refused(refusal) => refusal.response(),
+    }
+}
+
 /// 413: the body is longer than this route takes.
 #[must_use]
 pub fn too_large(limit_bytes: usize) -> Response {

@@ -2,8 +2,10 @@
 
 mod base64;
 mod call;
+mod channels;
 mod counters;
 mod error;
+mod events;
 mod guard;
 mod json;
 mod kv;
@@ -18,6 +20,7 @@ mod tables;
 mod tests;
 
 pub use call::{Answer, Context, Head, Plan, admit};
-pub use error::{bad_request, busy, crowded, malformed, too_large};
+pub use error::{bad_request, busy, crowded, malformed, refused, too_large};
+pub use events::{KEEP_ALIVE, Listening, event};
 pub use guard::cors_origin;
 pub use response::{Body, Response};

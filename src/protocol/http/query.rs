@@ -25,6 +25,8 @@ pub(super) struct Query<'a> {
     pub(super) condition: Condition,
     /// `field`.
     pub(super) field: Option<Cow<'a, str>>,
+    /// `pattern=1`.
+    pub(super) is_pattern: bool,
     /// `cursor`.
     pub(super) cursor: u64,
     count: Option<usize>,
@@ -66,6 +68,9 @@ impl<'a> Query<'a> {
                 let ms = text.parse().ok().and_then(seconds_to_ms).filter(|&ms| ms > 0);
                 self.ttl_ms = Some(ms.ok_or_else(|| bad("parameter 'ttl' must be a number of seconds above 0"))?);
             }
+            ("pattern", "1") => self.is_pattern = true,
+            ("pattern", "0") => {}
+            ("pattern", _) => return Err(bad("parameter 'pattern' must be 1 or 0")),
             ("cursor", "") => {}
             ("cursor", text) => {
                 self.cursor = text.parse().map_err(|_| bad("parameter 'cursor' is not one that a page returned"))?;
@@ -91,7 +96,7 @@ fn decoded(value: &str) -> Result<Cow<'_, str>, Refusal> {
 mod tests {
     use super::*;
 
-    const ALL: &[&str] = &["ttl", "if", "field", "cursor", "count"];
+    const ALL: &[&str] = &["ttl", "if", "field", "cursor", "count", "pattern"];
 
     #[test]
     fn every_parameter_is_read() {
@@ -121,6 +126,8 @@ mod tests {
             "ints=hex",
             "field=%f",
             "field=%ff",
+            "pattern",
+            "pattern=2",
             "tll=5",
             "ttl=5&ttl=5",
         ] {

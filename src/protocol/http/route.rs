@@ -61,6 +61,8 @@ pub(super) enum Route<'a> {
     CounterCas(Key<'a>),
     Value(Key<'a>),
     ValueStep(Key<'a>, Direction),
+    Channel(Key<'a>),
+    Events(Key<'a>),
     Stats,
     Health,
     Ready,
@@ -100,6 +102,8 @@ impl<'a> Route<'a> {
             ["counters", c, action] => Self::counter_action(key(c)?, action),
             ["kv", k] => Ok(Self::Value(key(k)?)),
             ["kv", k, action] => Ok(Self::ValueStep(key(k)?, direction(action).ok_or_else(nowhere)?)),
+            ["channels", c] => Ok(Self::Channel(key(c)?)),
+            ["channels", c, "events"] => Ok(Self::Events(key(c)?)),
             ["stats"] => Ok(Self::Stats),
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Ready),
@@ -137,6 +141,7 @@ impl<'a> Route<'a> {
             Self::Count(_)
             | Self::RowTtl(..)
             | Self::Counters
+            | Self::Events(_)
             | Self::Stats
             | Self::Health
             | Self::Ready
@@ -152,6 +157,7 @@ impl<'a> Route<'a> {
             (Self::Row(..), Method::Get) => &["field"],
             (Self::Rows(_), Method::Get) => &["cursor", "count"],
             (Self::Value(_), Method::Put) => &["ttl"],
+            (Self::Events(_), _) => &["pattern"],
             _ => &[],
         }
     }

@@ -7,12 +7,14 @@ use serde_json::{Value as Parsed, json};
 use super::{Answer, Context, Head, Response, admit};
 use crate::{
     backend::{Limits, MemoryStore},
+    command::WorkerState,
     config::Config,
     store::{Stat, Store},
 };
 
 struct Site {
     store: Store,
+    state: WorkerState,
     config: Config,
     draining: bool,
 }
@@ -26,7 +28,9 @@ struct Ask<'a> {
 impl Site {
     fn new() -> Self {
         let limits = Limits { counters: 3, max_keys: 100, workers: 2, ..Limits::default() };
-        Self { store: Store::on(Arc::new(MemoryStore::new(limits))), config: Config::default(), draining: false }
+        let (store, config) = (Store::on(Arc::new(MemoryStore::new(limits))), Config::default());
+        let state = WorkerState::open(&store, &config, 1, now_ms()).expect("the memory store never waits");
+        Self { store, state, config, draining: false }
     }
 
     /// With the table that most tests use.
@@ -41,6 +45,7 @@ impl Site {
     fn send(&self, ask: &Ask<'_>) -> Response {
         let context = Context {
             store: &self.store,
+            state: &self.state,
             config: &self.config,
             password: self.config.requirepass.as_deref(),
             now_ms: now_ms(),
