@@ -1,6 +1,9 @@
 //! What a command is executed in: the store, the settings, the clock, and what a worker keeps between requests.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 use super::{
     Bus, Clients, Monitors, Notices, PubSub, Session, Settings, Tracking, pubsub,
@@ -45,6 +48,8 @@ pub struct WorkerState {
     pub tracking: Tracking,
     /// The clients that are shown commands.
     pub monitors: Monitors,
+    /// A client has asked for the end of the server.
+    pub end_is_wanted: Cell<bool>,
     /// Identifies this run of the server, 40 hexadecimal digits.
     pub run_id: String,
     /// When the worker started, in milliseconds of the Unix clock.
@@ -91,6 +96,7 @@ impl WorkerState {
             notices: Notices::default(),
             tracking: Tracking::new(store, worker),
             monitors: Monitors::new(store, worker),
+            end_is_wanted: Cell::new(false),
             run_id,
             started_ms: now_ms,
             tables: RefCell::default(),

@@ -54,7 +54,7 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 }
 
 /// When the first of the workers that serve now was started, in Unix seconds.
-fn started_at(env: &Env<'_>) -> u64 {
+pub(super) fn started_at(env: &Env<'_>) -> u64 {
     let statistics = env.store.statistics();
     let starts = (0..statistics.workers()).map(|index| statistics.worker(index, Stat::StartedAt));
     starts.filter(|&at| at > 0).min().unwrap_or(env.state.started_ms / 1000)

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows how a request was written on the wire, or sockets.
 
+mod absent;
 mod args;
 mod bitfield;
 mod bits;

@@ -1,13 +1,10 @@
 //! The table of commands: one row for each, from which lookup, arity, COMMAND, HELP and hints are served.
 
 use super::{
-    Args, Reply, bitfield, bits,
+    Args, Reply,
     call::Call,
-    client, compare, connection, counters, dump, functions, hashes, introspect, keys,
     keyspec::{Access, Find, KeySpec, NOT_KEY, RO_ACCESS, RW_ACCESS_UPDATE, RW_UPDATE, RW_VARIABLE},
-    lcs, monitor, msetex, object, places, pubsub, ranges,
     refusal::Answer,
-    server, strings, tables, transaction, waiting,
 };
 
 /// What carries a command out.
@@ -278,29 +275,30 @@ impl Command {
 
 /// Every command, by group.
 const GROUPS: &[&[Command]] = &[
-    strings::COMMANDS,
-    ranges::COMMANDS,
-    compare::COMMANDS,
-    msetex::COMMANDS,
-    lcs::COMMANDS,
-    bits::COMMANDS,
-    bitfield::COMMANDS,
-    keys::COMMANDS,
-    places::COMMANDS,
-    object::COMMANDS,
-    dump::COMMANDS,
-    waiting::COMMANDS,
-    tables::COMMANDS,
-    counters::COMMANDS,
-    connection::COMMANDS,
-    client::COMMANDS,
-    server::COMMANDS,
-    introspect::COMMANDS,
-    monitor::COMMANDS,
-    transaction::COMMANDS,
-    pubsub::COMMANDS,
-    functions::COMMANDS,
-    hashes::COMMANDS,
+    super::strings::COMMANDS,
+    super::ranges::COMMANDS,
+    super::compare::COMMANDS,
+    super::msetex::COMMANDS,
+    super::lcs::COMMANDS,
+    super::bits::COMMANDS,
+    super::bitfield::COMMANDS,
+    super::keys::COMMANDS,
+    super::places::COMMANDS,
+    super::object::COMMANDS,
+    super::dump::COMMANDS,
+    super::waiting::COMMANDS,
+    super::tables::COMMANDS,
+    super::counters::COMMANDS,
+    super::connection::COMMANDS,
+    super::client::COMMANDS,
+    super::absent::COMMANDS,
+    super::server::COMMANDS,
+    super::introspect::COMMANDS,
+    super::monitor::COMMANDS,
+    super::transaction::COMMANDS,
+    super::pubsub::COMMANDS,
+    super::functions::COMMANDS,
+    super::hashes::COMMANDS,
 ];
 
 /// The same, at one address.

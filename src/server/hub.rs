@@ -14,6 +14,7 @@ use crate::{
     command::{Env, WorkerState},
     config::Config,
     store::{Stat, Statistics, Store},
+    sys::process,
 };
 
 /// Bytes that one read takes at most, unless it continues a large request.
@@ -94,6 +95,15 @@ impl Hub {
             worker: self.index,
             workers: self.workers,
             state: &self.state,
+        }
+    }
+
+    /// Tells the master that a client wants the server to end.
+    pub(super) fn ask_for_end(&self) {
+        if self.state.end_is_wanted.take()
+            && let Err(error) = process::terminate(process::Pid::parent())
+        {
+            tracing::error!(%error, "the master cannot be told to end");
         }
     }
 

@@ -270,6 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !replies.is_empty() {
             self.send(&mut replies, cx)?;
         }
+        hub.ask_for_end();
         let mut session = self.session.borrow_mut();
         session.traffic.waiting = (batch.len() - handled.0) as u64;
         session.traffic.pending = self.pending_bytes() as u64;
