@@ -7,7 +7,7 @@ use crate::{
     check::layout,
     directory, heap, index, interest, keys,
     limits::{EXTRA_SLOTS, MAX_COUNTER_NAME_BYTES},
-    round_up, slot, stats, table,
+    round_up, slot, stats, table, tally,
 };
 
 /// The first word of a segment.
@@ -117,6 +117,8 @@ pub struct Geometry {
     pub slots: u32,
     /// Sets of statistics.
     pub stats_at: u64,
+    /// Tallies of the workers.
+    pub tallies_at: u64,
     /// Who listens to what.
     pub interest_at: u64,
     /// The directory of tables.
@@ -174,7 +176,8 @@ impl Geometry {
         let slots_at = HEADER_BYTES;
         let stats_at = slots_at + slots as u64 * size_of::<slot::Slot>() as u64;
         let stats_bytes = (request.workers as u64 + 1) * stats::SET_BYTES;
-        let interest_at = round_up(stats_at + stats_bytes, 64);
+        let tallies_at = round_up(stats_at + stats_bytes, 64);
+        let interest_at = round_up(tallies_at + request.workers as u64 * tally::SET_BYTES, 64);
         let directory_at = interest_at + size_of::<interest::Interest>() as u64;
         let directory_bytes = (directory::ENTRIES * size_of::<directory::Entry>()) as u64;
         let counters_at = directory_at + directory_bytes;
@@ -200,6 +203,7 @@ impl Geometry {
             slots_at,
             slots,
             stats_at,
+            tallies_at,
             interest_at,
             directory_at,
             counters_at,
@@ -233,6 +237,7 @@ impl Geometry {
             self.slots as u64,
             self.slots_at,
             self.stats_at,
+            self.tallies_at,
             self.interest_at,
             self.directory_at,
             self.counters_at,

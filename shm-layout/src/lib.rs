@@ -19,6 +19,7 @@ pub mod row;
 pub mod slot;
 pub mod stats;
 pub mod table;
+pub mod tally;
 
 /// Identifies a table, the counters or the key-value space: all three are rows under an index.
 pub type SpaceId = u32;

@@ -27,7 +27,7 @@ use shm_layout::{
     heap,
     interest::Interest,
     slot::Slot,
-    table,
+    table, tally,
 };
 
 use super::{crash::point, departures::Departures, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
@@ -430,6 +430,12 @@ impl Segment {
     /// Sets a count to 0 in all slots. Behind the gate.
     pub(crate) fn zero_cell(&self, cell: usize) {
         self.all_slots().for_each(|slot| slot.counts[cell].store(0, Ordering::Release));
+    }
+
+    /// The tally of a worker, see [`shm_layout::tally`].
+    pub(crate) fn tally(&self, worker: usize) -> &[AtomicU64] {
+        assert!(worker < self.workers());
+        self.0.mem.slice(self.0.geometry.tallies_at + worker as u64 * tally::SET_BYTES, tally::WORDS)
     }
 
     /// Who wants to be told of what.

@@ -44,6 +44,11 @@ impl StatCells {
         self.cell(self.own.load(Ordering::Relaxed) as usize, cell)
     }
 
+    /// Sets a cell of every set back to 0.
+    pub fn reset(&self, cell: usize) {
+        (0..=self.workers()).for_each(|set| self.cell(set, cell).store(0, Ordering::Relaxed));
+    }
+
     /// A cell of worker `index`; 0 if there is no such worker.
     #[must_use]
     pub fn worker(&self, index: usize, cell: usize) -> u64 {

@@ -15,6 +15,7 @@ pub(crate) mod number;
 mod row;
 mod schema;
 mod stats;
+pub mod tally;
 mod value;
 
 pub use api::{Counter, Keyspace, Store, Table};

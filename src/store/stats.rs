@@ -1,6 +1,8 @@
 //! Counts of what the workers did. They live with the data, one set of cells for each worker index, and
 //! outlive the worker that wrote them.
 
+use super::tally::Tally;
+
 /// Declares the statistics once: the enum, their names and their help texts.
 macro_rules! stats {
     ($($variant:ident $kind:ident $name:literal $help:literal;)*) => {
@@ -90,6 +92,10 @@ pub trait Statistics: Send + Sync {
     fn sum(&self, stat: Stat) -> u64;
     /// The set that the calling process writes from now on: a worker's index, or `None` for the shared one of library processes.
     fn select(&self, worker: Option<usize>);
+    /// Sets a total back to 0, for all workers.
+    fn reset(&self, stat: Stat);
+    /// What a worker counts of its commands.
+    fn tally(&self, worker: usize) -> Tally<'_>;
     /// Dead processes whose slots were recovered, over the life of the segment.
     fn recoveries(&self) -> u64;
 }

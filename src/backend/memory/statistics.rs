@@ -1,14 +1,18 @@
 //! The statistics of the in-memory store.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, atomic::AtomicU64};
 
 use super::lock;
-use crate::store::{Stat, Statistics};
+use crate::store::{
+    Stat, Statistics,
+    tally::{self, Tally},
+};
 
 type Cells = [u64; Stat::ALL.len()];
 
 pub(super) struct MemoryStatistics {
     state: Mutex<State>,
+    tallies: Vec<Vec<AtomicU64>>,
 }
 
 struct State {
@@ -26,8 +30,10 @@ impl State {
 
 impl MemoryStatistics {
     pub(super) fn new(workers: usize) -> Self {
+        let tally = |_| (0..tally::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let tallies = (0..workers).map(tally).collect();
         let workers = vec![[0; Stat::ALL.len()]; workers];
-        Self { state: Mutex::new(State { workers, library: [0; Stat::ALL.len()], selected: None }) }
+        Self { tallies, state: Mutex::new(State { workers, library: [0; Stat::ALL.len()], selected: None }) }
     }
 }
 
@@ -64,6 +70,16 @@ impl Statistics for MemoryStatistics {
 
     fn select(&self, worker: Option<usize>) {
         lock(&self.state).selected = worker;
+    }
+
+    fn reset(&self, stat: Stat) {
+        let mut state = lock(&self.state);
+        state.workers.iter_mut().for_each(|cells| cells[stat as usize] = 0);
+        state.library[stat as usize] = 0;
+    }
+
+    fn tally(&self, worker: usize) -> Tally<'_> {
+        Tally::new(&self.tallies[worker])
     }
 
     fn recoveries(&self) -> u64 {

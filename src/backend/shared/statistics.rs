@@ -3,8 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use super::SharedStore;
-use crate::store::{Stat, Statistics};
+use crate::store::{
+    Stat, Statistics,
+    tally::{self, Tally},
+};
 
+const _: () = assert!(tally::WORDS <= shm_layout::tally::WORDS);
 const _: () = assert!(Stat::ALL.len() <= shm_layout::stats::CELLS);
 
 impl Statistics for SharedStore {
@@ -34,6 +38,14 @@ impl Statistics for SharedStore {
 
     fn select(&self, worker: Option<usize>) {
         self.statistics.select(worker);
+    }
+
+    fn reset(&self, stat: Stat) {
+        self.statistics.reset(stat as usize);
+    }
+
+    fn tally(&self, worker: usize) -> Tally<'_> {
+        Tally::new(self.segment.tally(worker))
     }
 
     fn recoveries(&self) -> u64 {
