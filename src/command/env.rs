@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Bus, Clients, Monitors, Notices, PubSub, Session, Settings, Tracking, pubsub,
+    Bus, Clients, Meter, Monitors, Notices, PubSub, Session, Settings, SlowLog, Tracking, pubsub,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -48,6 +48,10 @@ pub struct WorkerState {
     pub tracking: Tracking,
     /// The clients that are shown commands.
     pub monitors: Monitors,
+    /// What counts and times commands.
+    pub meter: Meter,
+    /// The commands that took long.
+    pub slow_log: SlowLog,
     /// A client has asked for the end of the server.
     pub end_is_wanted: Cell<bool>,
     /// Identifies this run of the server, 40 hexadecimal digits.
@@ -71,6 +75,7 @@ impl WorkerState {
         store.interest().clear();
         Clients::table(store)?;
         PubSub::reserve(store)?;
+        SlowLog::open(store)?;
         Settings::table(store).map(drop)
     }
 
@@ -96,6 +101,8 @@ impl WorkerState {
             notices: Notices::default(),
             tracking: Tracking::new(store, worker),
             monitors: Monitors::new(store, worker),
+            meter: Meter::new(store, worker),
+            slow_log: SlowLog::open(store)?,
             end_is_wanted: Cell::new(false),
             run_id,
             started_ms: now_ms,
@@ -110,6 +117,11 @@ impl WorkerState {
         self.monitors.remove(session.id);
         session.forget_tracking();
         session.monitors = false;
+    }
+
+    /// Ends a batch of requests: what was counted of them becomes visible to all.
+    pub fn end_batch(&self) {
+        self.meter.end_batch(&self.settings.limits());
     }
 
     /// Runs `with` on the table called `name`, through a handle from an earlier request if there is one.

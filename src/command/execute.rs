@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::{
     Args, Env, Reply, Session,
     call::Call,
-    events, monitor, pubsub,
+    events, latency, monitor, pubsub,
     refusal::{Answer, Refusal, refuse},
+    settings::Limits,
     table::{self, Command},
 };
 use crate::store::{Error, Stat};
@@ -76,6 +77,7 @@ pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
 fn finish(session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
     env.store.statistics().add(Stat::Commands, 1);
+    env.state.slow_log.write();
     events::tell(env);
     if session.tracks && !session.last_command.starts_with("client") {
         env.state.tracking.set_caching(session.id, false);
@@ -88,15 +90,21 @@ fn finish(session: &mut Session, env: &Env<'_>) {
 fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
     let Some(command) = table::lookup(args.get(0)) else {
         session.transaction.spoil();
-        return unknown(args, session);
+        let answer = unknown(args, session);
+        answer.as_ref().err().inspect(|refusal| env.state.meter.count_error(refusal.prefix()));
+        return answer;
     };
     let command = match allowed(command, args, session) {
         Ok(command) => command,
-        Err(refusal) if command.name == "exec" => {
-            session.transaction.clear();
-            return refuse(format!("EXECABORT Transaction discarded because of: {}", without_prefix(&refusal.text())));
-        }
-        Err(refusal) => {
+        Err((refused, refusal)) => {
+            refused.into_iter().for_each(|command| env.state.meter.reject(command));
+            if command.name == "exec" {
+                session.transaction.clear();
+                env.state.meter.count_error("EXECABORT");
+                let why = refusal.text();
+                return refuse(format!("EXECABORT Transaction discarded because of: {}", without_prefix(&why)));
+            }
+            env.state.meter.count_error(refusal.prefix());
             session.transaction.spoil();
             return Err(refusal);
         }
@@ -116,14 +124,50 @@ fn without_prefix(text: &str) -> &str {
     text.split_once(' ').map_or(text, |(_, sentence)| sentence)
 }
 
-/// The command or the subcommand that is meant, if this client may use it now and as it did.
-fn allowed(command: &'static Command, args: &Args<'_>, session: &Session) -> Answer<&'static Command> {
+/// Carries a command out, counts and times it, and notes what those want to know of it who listen.
+pub(super) fn carry_out(command: &'static Command, call: &mut Call<'_, '_>) -> Answer {
+    let state = &call.env.state;
+    let begun = state.meter.begin(command, &call.args, &state.settings.limits());
+    let answer = events::prepare(call, command).and_then(|()| (command.handler)(call));
+    // The command may have changed them.
+    let limits = state.settings.limits();
+    if matches!(answer, Err(Refusal::Store(Error::Busy))) {
+        state.meter.give_up(begun, &limits);
+        return answer;
+    }
+    let took = state.meter.end(begun, answer.as_ref().ok(), &limits);
+    answer.as_ref().err().inspect(|refusal| state.meter.count_error(refusal.prefix()));
+    if let Some(nanos) = took {
+        note_slowness(command, call, nanos, &limits);
+    }
+    events::conclude(call, command);
+    monitor::show(call, command);
+    answer
+}
+
+/// Keeps what there is to say about a command that took long.
+fn note_slowness(command: &Command, call: &Call<'_, '_>, nanos: u64, limits: &Limits) {
+    let micros = nanos / 1000;
+    let is_slow = u64::try_from(limits.slow_micros).is_ok_and(|threshold| micros >= threshold);
+    if is_slow && limits.slow_len > 0 && command.name != "exec" {
+        call.env.state.slow_log.note(&call.args, command, call.session, micros, call.env.now_ms);
+    }
+    latency::note(call.env, command, nanos);
+}
+
+/// The command or the subcommand that is meant, if this client may use it now and as it did; otherwise which one was refused, if it exists.
+fn allowed(
+    command: &'static Command,
+    args: &Args<'_>,
+    session: &Session,
+) -> Result<&'static Command, (Option<&'static Command>, Refusal)> {
     let command = resolve(command, args)?;
+    let refused = |text: String| Err((Some(command), text.into()));
     if !session.authenticated && !command.needs_no_auth() {
-        return refuse("NOAUTH Authentication required.");
+        return refused("NOAUTH Authentication required.".to_owned());
     }
     if pubsub::only_listens(session) && !pubsub::is_subscriber_command(command) {
-        return refuse(format!(
+        return refused(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             command.full_name
         ));
@@ -131,29 +175,22 @@ fn allowed(command: &'static Command, args: &Args<'_>, session: &Session) -> Ans
     Ok(command)
 }
 
-/// Carries a command out, and notes what those want to know of it who listen.
-pub(super) fn carry_out(command: &'static Command, call: &mut Call<'_, '_>) -> Answer {
-    events::prepare(call, command)?;
-    let answer = (command.handler)(call);
-    if !matches!(answer, Err(Refusal::Store(Error::Busy))) {
-        events::conclude(call, command);
-        monitor::show(call, command);
-    }
-    answer
-}
-
 /// The command itself or the subcommand that is meant, with the right number of arguments.
-fn resolve(command: &'static Command, args: &Args<'_>) -> Answer<&'static Command> {
+fn resolve(
+    command: &'static Command,
+    args: &Args<'_>,
+) -> Result<&'static Command, (Option<&'static Command>, Refusal)> {
     let command = match args.len() {
         2.. if !command.subcommands.is_empty() => {
-            command.subcommand(args.get(1)).ok_or_else(|| unknown_subcommand(command, args.get(1)))?
+            command.subcommand(args.get(1)).ok_or_else(|| (None, unknown_subcommand(command, args.get(1))))?
         }
         _ => command,
     };
     if command.takes(args.len()) {
         return Ok(command);
     }
-    Err(format!("ERR wrong number of arguments for '{}' command", command.full_name).into())
+    let text = format!("ERR wrong number of arguments for '{}' command", command.full_name);
+    Err((Some(command), text.into()))
 }
 
 fn unknown_subcommand(command: &Command, name: &[u8]) -> Refusal {

@@ -3,9 +3,9 @@
 //! Figures are sums over all workers unless their name says otherwise. Tools know the names from Redis; the
 //! section `Workers`, with one line for each worker, is ours.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Env, server::REDIS_VERSION};
+use super::{Env, latency, server::REDIS_VERSION};
 use crate::store::{Result, Stat, limits::DATABASES};
 
 /// Writes a section's lines.
@@ -21,9 +21,9 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("Replication", true, replication),
     ("CPU", true, cpu),
     ("Modules", true, empty),
-    ("Commandstats", false, empty),
+    ("Commandstats", false, commandstats),
     ("Errorstats", true, errorstats),
-    ("Latencystats", false, empty),
+    ("Latencystats", false, latencystats),
     ("Cluster", true, cluster),
     ("Keyspace", true, keyspace),
     ("Workers", true, workers),
@@ -63,10 +63,15 @@ pub(super) fn started_at(env: &Env<'_>) -> u64 {
 fn server(text: &mut String, env: &Env<'_>) -> Result<()> {
     let uptime = (env.now_ms / 1000).saturating_sub(started_at(env));
     line(text, "redis_version", REDIS_VERSION);
+    line(text, "redis_git_sha1", "00000000");
+    line(text, "redis_git_dirty", 0);
+    line(text, "redis_build_id", "0000000000000000");
     line(text, "redis_mode", "standalone");
     line(text, "store_master_version", env!("CARGO_PKG_VERSION"));
     line(text, "os", format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
     line(text, "arch_bits", usize::BITS);
+    line(text, "monotonic_clock", "POSIX clock_gettime");
+    line(text, "multiplexing_api", "epoll");
     line(text, "process_id", std::os::unix::process::parent_id());
     line(text, "worker_process_id", std::process::id());
     line(text, "run_id", &env.state.run_id);
@@ -74,6 +79,11 @@ fn server(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "server_time_usec", env.now_ms * 1000);
     line(text, "uptime_in_seconds", uptime);
     line(text, "uptime_in_days", uptime / 86_400);
+    line(text, "hz", 10);
+    line(text, "configured_hz", 10);
+    line(text, "executable", "");
+    line(text, "config_file", "");
+    line(text, "io_threads_active", 0);
     line(text, "worker", env.worker);
     line(text, "workers", env.workers);
     Ok(())
@@ -120,11 +130,18 @@ fn human(bytes: u64) -> String {
     format!("{value:.2}G")
 }
 
-fn persistence(text: &mut String, _: &Env<'_>) -> Result<()> {
+fn persistence(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "loading", 0);
+    line(text, "async_loading", 0);
     line(text, "rdb_changes_since_last_save", 0);
     line(text, "rdb_bgsave_in_progress", 0);
+    line(text, "rdb_last_save_time", started_at(env));
+    line(text, "rdb_last_bgsave_status", "ok");
+    line(text, "rdb_saves", 0);
     line(text, "aof_enabled", 0);
+    line(text, "aof_rewrite_in_progress", 0);
+    line(text, "aof_last_bgrewrite_status", "ok");
+    line(text, "aof_last_write_status", "ok");
     Ok(())
 }
 
@@ -159,10 +176,18 @@ fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
     Ok(())
 }
 
-fn replication(text: &mut String, _: &Env<'_>) -> Result<()> {
+fn replication(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "role", "master");
     line(text, "connected_slaves", 0);
+    line(text, "master_failover_state", "no-failover");
+    line(text, "master_replid", &env.state.run_id);
+    line(text, "master_replid2", "0".repeat(40));
     line(text, "master_repl_offset", 0);
+    line(text, "second_repl_offset", -1);
+    line(text, "repl_backlog_active", 0);
+    line(text, "repl_backlog_size", 0);
+    line(text, "repl_backlog_first_byte_offset", 0);
+    line(text, "repl_backlog_histlen", 0);
     Ok(())
 }
 
@@ -183,15 +208,64 @@ fn empty(_: &mut String, _: &Env<'_>) -> Result<()> {
     Ok(())
 }
 
-fn errorstats(text: &mut String, env: &Env<'_>) -> Result<()> {
-    let statistics = env.store.statistics();
-    for (prefix, stat) in [("BUSY", Stat::Busy), ("WRONGPASS", Stat::AuthFailures)] {
-        let count = statistics.sum(stat);
-        if count > 0 {
-            line(text, &format!("errorstat_{prefix}"), format_args!("count={count}"));
+fn commandstats(text: &mut String, env: &Env<'_>) -> Result<()> {
+    for command in latency::commands() {
+        let Some(calls) = latency::calls(env, command.full_name) else { continue };
+        if calls.calls + calls.rejected + calls.failed > 0 {
+            let micros = calls.nanos / 1000;
+            let each = calls.nanos as f64 / 1000.0 / calls.calls.max(1) as f64;
+            let (calls, rejected, failed) = (calls.calls, calls.rejected, calls.failed);
+            line(
+                text,
+                &format!("cmdstat_{}", command.full_name),
+                format_args!(
+                    "calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+                ),
+            );
         }
     }
     Ok(())
+}
+
+fn errorstats(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let statistics = env.store.statistics();
+    let mut errors: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for worker in 0..statistics.workers() {
+        statistics.tally(worker).errors().for_each(|(prefix, count)| *errors.entry(prefix).or_default() += count);
+    }
+    for (prefix, count) in errors.into_iter().filter(|(_, count)| *count > 0) {
+        line(text, &format!("errorstat_{}", String::from_utf8_lossy(&prefix)), format_args!("count={count}"));
+    }
+    Ok(())
+}
+
+/// The end of the bucket in which each percentile lies.
+fn latencystats(text: &mut String, env: &Env<'_>) -> Result<()> {
+    let percentiles = env.state.settings.percentiles();
+    for command in latency::commands() {
+        let Some(calls) = latency::calls(env, command.full_name) else { continue };
+        let total: u64 = calls.buckets.iter().sum();
+        if total > 0 {
+            let shown: Vec<String> = percentiles
+                .iter()
+                .map(|&percent| format!("p{percent}={:.3}", micros_at(&calls.buckets, total, percent)))
+                .collect();
+            line(text, &format!("latency_percentiles_usec_{}", command.full_name), shown.join(","));
+        }
+    }
+    Ok(())
+}
+
+/// Microseconds that `percent` of the calls did not exceed, as far as the buckets tell.
+fn micros_at(buckets: &[u64], total: u64, percent: f64) -> f64 {
+    let wanted = total as f64 * percent / 100.0;
+    let mut sum = 0;
+    let reached = |count: &u64| {
+        sum += count;
+        sum as f64 >= wanted
+    };
+    let bucket = buckets.iter().position(reached).unwrap_or(buckets.len() - 1);
+    1.024 * f64::from(1_u32 << bucket)
 }
 
 fn cluster(text: &mut String, _: &Env<'_>) -> Result<()> {

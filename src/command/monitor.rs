@@ -21,7 +21,7 @@ const SHOWN_BYTES: usize = 128;
 /// Arguments that such a line shows at most.
 const SHOWN_ARGS: usize = 32;
 /// What is shown in place of a secret.
-const REDACTED: &[u8] = b"(redacted)";
+pub(super) const REDACTED: &[u8] = b"(redacted)";
 
 /// The clients of this worker that are shown commands.
 pub struct Monitors {
@@ -119,9 +119,11 @@ fn line_of(
 }
 
 /// Whether argument `at` is a name or password that nobody should see.
-fn is_secret(args: &Args<'_>, command: &Command, at: usize) -> bool {
-    match command.name {
+pub(super) fn is_secret(args: &Args<'_>, command: &Command, at: usize) -> bool {
+    match command.full_name {
         "auth" => at > 0,
+        "acl|setuser" => at > 2,
+        "config|set" => at > 2 && at % 2 == 1 && args.is(at - 1, "requirepass"),
         "hello" => at > 1 && (args.is(at - 1, "AUTH") || at > 2 && args.is(at - 2, "AUTH")),
         _ => false,
     }

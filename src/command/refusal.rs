@@ -57,6 +57,16 @@ impl Refusal {
         }
     }
 
+    /// The first word of the error reply.
+    pub(crate) fn prefix(&self) -> &str {
+        let text = match self {
+            Self::Text(text) => text.as_ref(),
+            Self::Store(error) => prefix_of(error),
+            Self::Paused => "ERR",
+        };
+        text.split(' ').next().unwrap_or_default()
+    }
+
     /// Replaces the text for an overflow by that of the command at hand.
     pub(crate) fn overflow(self, text: &'static str) -> Self {
         match self {
@@ -68,7 +78,15 @@ impl Refusal {
 
 /// The text for an error of the store: the standard one where Redis has the same error, else a prefix and the error's own words.
 fn store_text(error: &Error) -> Cow<'static, str> {
-    let prefix = match error {
+    match error {
+        Error::TooLarge { what: "value", .. } => VALUE_TOO_LONG.into(),
+        _ => format!("{} {error}", prefix_of(error)).into(),
+    }
+}
+
+/// The prefix of the text for an error of the store.
+fn prefix_of(error: &Error) -> &'static str {
+    match error {
         Error::TableNotFound(_) => "NOTABLE",
         Error::TableExists(_) => "TABLEEXISTS",
         Error::UnknownColumn { .. } => "NOCOLUMN",
@@ -78,8 +96,6 @@ fn store_text(error: &Error) -> Cow<'static, str> {
         Error::CountersFull | Error::TablesFull | Error::OutOfMemory => "OOM",
         Error::Overflow => "OVERFLOW",
         Error::Busy => "BUSY",
-        Error::TooLarge { what: "value", .. } => return VALUE_TOO_LONG.into(),
         _ => "ERR",
-    };
-    format!("{prefix} {error}").into()
+    }
 }

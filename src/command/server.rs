@@ -39,7 +39,11 @@ pub(crate) const COMMANDS: &[Command] = &[
 const CONFIG: &[Command] = &[
     sub("config|get", -3, config_get).docs("2.0.0", "parameter...", "Returns the settings whose names match."),
     sub("config|help", 2, config_help).flags(PLAIN).docs("5.0.0", "", "Lists the subcommands."),
-    sub("config|resetstat", 2, config_resetstat).docs("2.0.0", "", "Is accepted; the counts go on."),
+    sub("config|resetstat", 2, config_resetstat).docs(
+        "2.0.0",
+        "",
+        "Sets the counts that INFO shows back to 0, for all workers.",
+    ),
     sub("config|rewrite", 2, config_rewrite).docs("2.8.0", "", "Is refused: there is no file to rewrite."),
     sub("config|set", -4, config_set).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
         "2.0.0",
@@ -57,6 +61,7 @@ const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler
 }
 
 fn information(call: &mut Call<'_, '_>) -> Answer {
+    call.env.state.meter.flush();
     let sections: Vec<String> = (1..call.args.len()).map(|at| call.text(at).to_ascii_lowercase()).collect();
     Ok(Reply::Verbatim(info::text(call.env, &sections)?))
 }
@@ -127,7 +132,28 @@ fn config_error(name: &str, why: &str) -> String {
     format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
 }
 
-fn config_resetstat(_: &mut Call<'_, '_>) -> Answer {
+/// Sets back what Redis sets back; what tells how this program fares (starts, recoveries, waits) goes on.
+fn config_resetstat(call: &mut Call<'_, '_>) -> Answer {
+    const COUNTED_FROM_NOW: [Stat; 14] = [
+        Stat::Connections,
+        Stat::Rejected,
+        Stat::Commands,
+        Stat::Reads,
+        Stat::Hits,
+        Stat::Misses,
+        Stat::Writes,
+        Stat::Expired,
+        Stat::Errors,
+        Stat::AuthFailures,
+        Stat::BytesIn,
+        Stat::BytesOut,
+        Stat::IdleClosed,
+        Stat::OutputClosed,
+    ];
+    call.env.state.meter.flush();
+    let statistics = call.env.store.statistics();
+    COUNTED_FROM_NOW.iter().for_each(|&stat| statistics.reset(stat));
+    (0..statistics.workers()).for_each(|worker| statistics.tally(worker).reset());
     Ok(Reply::OK)
 }
 

@@ -34,6 +34,25 @@ const PAUSE: &[u8] = b"pause";
 const VALUE: usize = 0;
 const MASTER: usize = 1;
 
+/// What the measuring of commands goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Microseconds from which on a command is logged as slow; negative: none is.
+    pub slow_micros: i64,
+    /// Entries of the log of slow commands.
+    pub slow_len: u64,
+    /// Milliseconds from which on the moment of a command is kept; 0: none is.
+    pub latency_ms: u64,
+    /// Whether the times of all commands are sorted into buckets.
+    pub tracks_latency: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { slow_micros: 10_000, slow_len: 128, latency_ms: 0, tracks_latency: true }
+    }
+}
+
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Current {
@@ -43,6 +62,7 @@ struct Current {
     idle_timeout: Option<Duration>,
     max_clients: usize,
     lock_wait: Duration,
+    limits: Limits,
     event_classes: EventClasses,
     tracking_max_keys: usize,
 }
@@ -55,6 +75,7 @@ impl Current {
             idle_timeout: config.idle_timeout,
             max_clients: config.max_clients,
             lock_wait: config.lock_wait,
+            limits: Limits::default(),
             event_classes: EventClasses::default(),
             tracking_max_keys: TRACKING_MAX_KEYS,
         }
@@ -91,6 +112,10 @@ impl Current {
             "timeout" => self.idle_timeout = (number() > 0).then(|| Duration::from_secs(number())),
             "maxclients" => self.max_clients = number() as usize,
             "lock-wait" => self.lock_wait = Duration::from_millis(number()),
+            "slowlog-log-slower-than" => self.limits.slow_micros = value.parse().unwrap_or_default(),
+            "slowlog-max-len" => self.limits.slow_len = number(),
+            "latency-monitor-threshold" => self.limits.latency_ms = number(),
+            "latency-tracking" => self.limits.tracks_latency = value == "yes",
             "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
             "tracking-table-max-keys" => self.tracking_max_keys = number() as usize,
             _ => {}
@@ -146,6 +171,7 @@ pub struct Settings {
     /// The shared version of the settings when they were last looked at.
     version: Slot<u64>,
     pause: Slot<Pause>,
+    limits: Slot<Limits>,
     master: i64,
 }
 
@@ -163,6 +189,7 @@ impl Settings {
             current: RefCell::new(Current::started_with(config)),
             version: Slot::new(0),
             pause: Slot::default(),
+            limits: Slot::default(),
             master: i64::from(std::os::unix::process::parent_id()),
         };
         settings.refresh()?;
@@ -215,6 +242,7 @@ impl Settings {
         if self.store.interest().event_classes() != current.event_classes.bits() {
             self.store.interest().set_event_classes(current.event_classes.bits());
         }
+        self.limits.set(current.limits);
         self.current.replace(current);
     }
 
@@ -246,6 +274,19 @@ impl Settings {
     #[must_use]
     pub fn lock_wait(&self) -> Duration {
         self.current.borrow().lock_wait
+    }
+
+    /// What the measuring of commands goes by.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    /// Percentiles that INFO shows of the times of commands.
+    pub(crate) fn percentiles(&self) -> Vec<f64> {
+        let shown = parameters::find("latency-tracking-info-percentiles")
+            .map(|parameter| self.current.borrow().shown(parameter, &self.config));
+        shown.unwrap_or_default().split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
     }
 
     /// The last pause of all clients, which may be over.

@@ -293,6 +293,8 @@ const GROUPS: &[&[Command]] = &[
     super::client::COMMANDS,
     super::absent::COMMANDS,
     super::server::COMMANDS,
+    super::slowlog::COMMANDS,
+    super::latency::COMMANDS,
     super::introspect::COMMANDS,
     super::monitor::COMMANDS,
     super::transaction::COMMANDS,

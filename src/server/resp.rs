@@ -267,6 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         post::collect_if_told(&hub);
         self.place.mailbox.take_into(&mut replies, usize::MAX);
         let handled = self.execute(batch, &hub.env(), &mut replies);
+        hub.state.end_batch();
         if !replies.is_empty() {
             self.send(&mut replies, cx)?;
         }
@@ -281,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn execute(&mut self, batch: &mut [u8], env: &Env<'_>, replies: &mut Vec<u8>) -> (usize, Stop) {
         let session = Rc::clone(&self.session);
         let mut session = session.borrow_mut();
-        let mut at = 0;
+        let (mut at, total) = (0, batch.len());
         while at < batch.len() {
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
@@ -296,6 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 },
             };
+            env.state.meter.announce(at + len >= total);
             match execute(&Args::new(request, &self.args), &mut session, env) {
                 Outcome::Done(reply) => encode(&reply, session.proto, replies),
                 Outcome::Paused => {

@@ -110,11 +110,9 @@ impl<'a> Tally<'a> {
     pub fn add(self, row: usize, calls: &Calls) {
         let words = &self.command(row)[1..];
         let added = calls.fields().into_iter().chain(calls.buckets);
-        words
-            .iter()
-            .zip(added)
-            .filter(|(_, by)| *by > 0)
-            .for_each(|(word, by)| drop(word.fetch_add(by, Ordering::Relaxed)));
+        for (word, by) in words.iter().zip(added).filter(|(_, by)| *by > 0) {
+            word.fetch_add(by, Ordering::Relaxed);
+        }
     }
 
     /// What is known of a command.
