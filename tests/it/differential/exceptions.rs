@@ -35,7 +35,7 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         why: "values are not shared: a reference count is 1",
-        explains: |case| case.is("OBJECT") && case.ours == b":1\r\n" && case.theirs == b":2147483647\r\n",
+        explains: |case| case.is("OBJECT") && case.ours == b":1\r\n" && case.theirs.starts_with(b":"),
     },
     Exception {
         why: "dumps are not compressed",

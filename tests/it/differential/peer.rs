@@ -61,7 +61,7 @@ impl Peer {
     }
 
     /// Sends commands without waiting for their replies.
-    pub(super) fn send<A: AsRef<[u8]>>(&mut self, commands: &[Vec<A>]) -> io::Result<()> {
+    pub(super) fn send<A: AsRef<[u8]>>(&mut self, commands: &[&Vec<A>]) -> io::Result<()> {
         let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
         self.reader.get_mut().write_all(&bytes)
     }

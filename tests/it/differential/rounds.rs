@@ -1,4 +1,4 @@
-//! Rounds of random commands.
+//! Rounds of random commands, and the fewest of them that still make a difference.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -6,30 +6,38 @@ use super::{
     compare::Compare,
     exceptions::{self, Case},
     peer::{Peer, Redis},
-    shapes,
+    raw, shapes,
 };
 use crate::harness::{Random, Server};
 
 /// Commands of one round.
 const ROUND: usize = 300;
+/// Commands that are sent at once.
+const PIPELINE: usize = 20;
 /// Commands of one run unless `DIFFERENTIAL_COMMANDS` says otherwise.
 const COMMANDS: usize = 6000;
-/// Commands of a round that are shown with a difference: the last that name one of its words.
-const SHOWN: usize = 12;
 /// Differences after which a run is over.
 const ENOUGH: usize = 25;
 
+type Words = Vec<Vec<u8>>;
+type Asked = (Words, Compare);
+/// How often each reason excused a difference.
+type Excused = BTreeMap<&'static str, usize>;
+
+/// The two servers.
 struct Pair {
     ours: Peer,
     theirs: Peer,
 }
 
-impl Pair {
-    /// A command to both, whose replies are nobody's business.
-    fn prepare(&mut self, words: &[&str]) {
-        self.ours.run(words);
-        self.theirs.run(words);
-    }
+/// Replies that are not the same.
+struct Difference {
+    /// Which command of the round they came after.
+    at: usize,
+    /// The command that they answer: this one, or one of the transaction that it ended.
+    words: Words,
+    ours: Vec<u8>,
+    theirs: Vec<u8>,
 }
 
 #[test]
@@ -38,82 +46,137 @@ fn replies_are_those_of_redis() {
     let server = Server::start(&["--workers", "2", "--max-value", "1mb", "--memory", "128mb"]);
     let redis = Redis::start();
     let mut pair = Pair { ours: Peer::open(server.resp()), theirs: Peer::open(redis.addr) };
-    let mut seeds = Random::new();
-    let (mut differences, mut excused, mut commands, mut rounds) = (BTreeMap::new(), BTreeMap::new(), 0, 0);
-    while commands < count && differences.len() < ENOUGH {
-        let seed = seeds.next();
-        let (sent, difference) = round(&mut pair, seed, rounds % 2 == 1, &mut excused);
-        if let Some((what, text)) = difference {
-            differences.entry(what).or_insert(text);
+    let mut random = Random::new();
+    let (mut differences, mut excused, mut sent) = (BTreeMap::new(), Excused::new(), 0);
+    while sent < count && differences.len() < ENOUGH {
+        let resp3 = random.below(2) == 0;
+        let mut commands: Vec<Asked> = (0..ROUND).map(|_| shapes::choose(&mut random)).collect();
+        sent += ROUND;
+        if let Some(found) = pair.play(resp3, &commands, &mut excused) {
+            commands.truncate(found.at + 1);
+            let found = pair.shrink(resp3, &mut commands, found);
+            differences.entry(found.what()).or_insert_with(|| found.describe(&commands));
         }
-        (commands, rounds) = (commands + sent, rounds + 1);
     }
-    eprintln!("{commands} commands in {rounds} rounds");
+    eprintln!("{sent} commands");
     excused.iter().for_each(|(why, count)| eprintln!("{count:6} x {why}"));
     let all: Vec<String> = differences.into_values().collect();
     assert!(all.is_empty(), "{} differences:\n{}", all.len(), all.join("\n"));
 }
 
-/// Sends commands until replies differ or the round is over: how many, and the difference with what it is about.
-fn round(
-    pair: &mut Pair,
-    seed: u64,
-    resp3: bool,
-    excused: &mut BTreeMap<&'static str, usize>,
-) -> (usize, Option<(String, String)>) {
-    let mut random = Random::seeded(seed);
-    pair.prepare(&["RESET"]);
-    pair.prepare(&["FLUSHALL"]);
-    if resp3 {
-        pair.prepare(&["HELLO", "3"]);
+impl Pair {
+    /// A command to both, whose replies are nobody's business.
+    fn prepare(&mut self, words: &[&str]) {
+        self.ours.run(words);
+        self.theirs.run(words);
     }
-    let mut history: Vec<Vec<Vec<u8>>> = Vec::new();
-    while history.len() < ROUND {
-        let (batch, compares): (Vec<_>, Vec<Compare>) =
-            (0..1 + random.below(20)).map(|_| shapes::choose(&mut random)).unzip();
-        pair.ours.send(&batch).unwrap();
-        pair.theirs.send(&batch).unwrap();
-        let mut difference = None;
-        for (words, compare) in batch.into_iter().zip(compares) {
-            let theirs = pair.theirs.read().unwrap();
-            let ours = pair.ours.read().unwrap_or_else(|error| panic!("{}: {error}", shown(&words)));
-            let same = compare.same(&ours, &theirs);
-            if !same && difference.is_none() {
-                match exceptions::reason(&Case { words: &words, ours: &ours, theirs: &theirs }) {
-                    Some(why) => *excused.entry(why).or_default() += 1,
-                    None => difference = Some(describe(&history, &words, &ours, &theirs, seed)),
+
+    /// Sends commands to empty servers; the first difference.
+    fn play(&mut self, resp3: bool, commands: &[Asked], excused: &mut Excused) -> Option<Difference> {
+        self.prepare(&["RESET"]);
+        self.prepare(&["FLUSHALL"]);
+        self.prepare(&["HELLO", if resp3 { "3" } else { "2" }]);
+        let mut judge = Judge { queue: Vec::new(), excused };
+        for (number, batch) in commands.chunks(PIPELINE).enumerate() {
+            let words: Vec<_> = batch.iter().map(|(words, _)| words).collect();
+            self.ours.send(&words).unwrap();
+            self.theirs.send(&words).unwrap();
+            let mut first = None;
+            for (place, (words, compare)) in batch.iter().enumerate() {
+                let theirs = self.theirs.read().unwrap();
+                let ours = self.ours.read().unwrap_or_else(|error| panic!("{}: {error}", shown(words)));
+                if first.is_none() {
+                    let at = number * PIPELINE + place;
+                    let found = judge.difference(words, *compare, &ours, &theirs);
+                    first = found.map(|(words, [ours, theirs])| Difference { at, words, ours, theirs });
                 }
             }
-            history.push(words);
+            if first.is_some() {
+                return first;
+            }
         }
-        if difference.is_some() {
-            return (history.len(), difference);
-        }
+        None
     }
-    (history.len(), None)
+
+    /// Takes away what the difference that the last command makes does not need.
+    fn shrink(&mut self, resp3: bool, commands: &mut Vec<Asked>, mut found: Difference) -> Difference {
+        for at in (0..commands.len() - 1).rev() {
+            let kept = commands.remove(at);
+            match self.play(resp3, commands, &mut Excused::new()) {
+                Some(other) if other.at == commands.len() - 1 && other.words == found.words => found = other,
+                _ => commands.insert(at, kept),
+            }
+        }
+        found
+    }
 }
 
-/// What differs in a few words, and with all that it takes to repeat it.
-fn describe(history: &[Vec<Vec<u8>>], words: &[Vec<u8>], ours: &[u8], theirs: &[u8], seed: u64) -> (String, String) {
-    let kin = |other: &&Vec<Vec<u8>>| other[1..].iter().any(|word| words[1..].contains(word));
-    let before: Vec<_> = history.iter().filter(kin).collect();
-    let mut text = String::new();
-    for other in before.iter().rev().take(SHOWN).rev() {
-        writeln!(text, "    {}", shown(other)).unwrap();
+/// Judges replies, those of a transaction one by one.
+struct Judge<'a> {
+    /// What was queued since MULTI.
+    queue: Vec<Asked>,
+    excused: &'a mut Excused,
+}
+
+impl Judge<'_> {
+    /// The command whose replies differ, and these.
+    fn difference(
+        &mut self,
+        words: &Words,
+        compare: Compare,
+        ours: &[u8],
+        theirs: &[u8],
+    ) -> Option<(Words, [Vec<u8>; 2])> {
+        let is = |name: &[u8]| words[0].eq_ignore_ascii_case(name);
+        if ours == b"+QUEUED\r\n" && theirs == ours {
+            self.queue.push((words.clone(), compare));
+            return None;
+        }
+        let queue = if is(b"EXEC") || is(b"DISCARD") { std::mem::take(&mut self.queue) } else { Vec::new() };
+        let all = vec![(words.clone(), compare)];
+        let (asked, ours, theirs) = match (raw::items(ours), raw::items(theirs)) {
+            (Some(ours), Some(theirs)) if is(b"EXEC") && ours.len() == queue.len() && theirs.len() == queue.len() => {
+                (queue, ours, theirs)
+            }
+            _ => (all, vec![ours.to_vec()], vec![theirs.to_vec()]),
+        };
+        let replies = ours.into_iter().zip(theirs);
+        let mut each = asked.into_iter().zip(replies);
+        let found = each.find(|((words, compare), (ours, theirs))| !self.same(words, *compare, ours, theirs));
+        found.map(|((words, _), (ours, theirs))| (words, [ours, theirs]))
     }
-    let show = |reply: &[u8]| reply.escape_ascii().to_string();
-    writeln!(
-        text,
-        "  > {}\n  ours:   {:.300}\n  theirs: {:.300}\n  (round {seed})",
-        shown(words),
-        show(ours),
-        show(theirs)
-    )
-    .unwrap();
-    let head = |reply: &[u8]| show(reply).chars().take(30).collect::<String>();
-    let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
-    let kind = |reply: &[u8]| if reply.starts_with(b"-") { head(reply) } else { show(&reply[..1]) };
-    (format!("{name} {} {}", kind(ours), kind(theirs)), text)
+
+    fn same(&mut self, words: &[Vec<u8>], compare: Compare, ours: &[u8], theirs: &[u8]) -> bool {
+        let reason = || exceptions::reason(&Case { words, ours, theirs });
+        compare.same(ours, theirs)
+            || reason().is_some_and(|why| {
+                *self.excused.entry(why).or_default() += 1;
+                true
+            })
+    }
+}
+
+impl Difference {
+    /// What it is about, so that many of a kind are one.
+    fn what(&self) -> String {
+        let name = String::from_utf8_lossy(&self.words[0]).to_ascii_uppercase();
+        let kind = |reply: &[u8]| {
+            let shown = reply.escape_ascii().to_string();
+            shown.chars().take(if reply.starts_with(b"-") { 30 } else { 1 }).collect::<String>()
+        };
+        format!("{name} {} {}", kind(&self.ours), kind(&self.theirs))
+    }
+
+    fn describe(&self, commands: &[Asked]) -> String {
+        let mut text = String::new();
+        for (words, _) in commands {
+            writeln!(text, "    {}", shown(words)).unwrap();
+        }
+        writeln!(text, "  > {}", shown(&self.words)).unwrap();
+        writeln!(text, "  ours:   {:.300}", self.ours.escape_ascii().to_string()).unwrap();
+        writeln!(text, "  theirs: {:.300}", self.theirs.escape_ascii().to_string()).unwrap();
+        text
+    }
 }
 
 fn shown(words: &[Vec<u8>]) -> String {

@@ -102,6 +102,12 @@ pub(super) const SHAPES: &[Shape] = &[
     row(1, "OBJECT x|ENCODING {key}*"),
     row(2, "DUMP {key}"),
     row(2, "RESTORE {key} {millis} {value} ?REPLACE ?ABSTTL ?IDLETIME ?{int} ?FREQ ?{int}"),
+    // Transactions.
+    row(6, "MULTI"),
+    row(8, "EXEC"),
+    row(1, "DISCARD"),
+    row(3, "WATCH {key}*"),
+    row(1, "UNWATCH"),
     // The connection.
     row(1, "PING ?{value}"),
     row(1, "ECHO {value}"),
