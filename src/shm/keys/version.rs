@@ -51,12 +51,11 @@ impl Keys {
     ///
     /// [`Refusal::Busy`].
     pub fn version(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<Version, Refusal> {
-        let key = self.key(db, key);
         patiently(&self.segment, patience, || {
             let mut attempt = Attempt::default();
             loop {
                 let gate = gate::sequence(&self.segment, &mut attempt)?;
-                if let Some(version) = self.try_version(now_ms, key, &mut attempt)?
+                if let Some(version) = self.try_version(now_ms, self.key(db, key), &mut attempt)?
                     && gate::unchanged(&self.segment, gate)
                 {
                     return Ok(version);
@@ -102,12 +101,14 @@ impl Keys {
     ) -> Result<bool, Refusal> {
         let now = self.version(patience, now_ms, db, key)?;
         Ok(match (since, now) {
-            (Version::Absent { home, insertions, stale }, Version::Absent { home: home_now, insertions: now, .. }) => {
+            (Version::Absent { home, insertions, stale }, Version::Absent { .. }) => {
                 let (row, sequence) = stale;
                 // Freed at most: whoever overwrote it went on to the next even number.
                 let ended = sequence == 0 || self.sequence(row) | 1 == sequence | 1;
-                // Another home is that of the same key in another database, which was swapped with this one: neither has it.
-                ended && (home != home_now || insertions == now)
+                // The home of then, whichever database has this number now: the key may have come before they were swapped.
+                let group = self.space.group_checked(&self.segment, home);
+                let now = group.map(|group| group.counts.load(Ordering::Acquire) / counts::INSERTION);
+                ended && now == Some(insertions)
             }
             (since, now) => since == now,
         })

@@ -14,11 +14,6 @@ impl Random {
         Self(seed | 1)
     }
 
-    /// Seeded by a number that an earlier run has told.
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
