@@ -15,6 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::{
     hub::Hub,
     mailbox::{Form, Mailbox},
+    watchers::{Watchers, Watching},
 };
 use crate::{
     command::{Subscriptions, unsubscribe_all},
@@ -32,6 +33,7 @@ pub(super) struct Events {
     client: u64,
     mailbox: Rc<Mailbox>,
     subscriptions: Subscriptions,
+    watching: Option<Watching>,
     signs: Interval,
 }
 
@@ -43,7 +45,12 @@ impl Events {
         hub.roster.add_mailbox(client, &mailbox);
         let mut signs = interval(SIGN_OF_LIFE);
         signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { hub: Rc::clone(hub), client, mailbox, subscriptions: Subscriptions::default(), signs }
+        Self { hub: Rc::clone(hub), client, mailbox, subscriptions: Subscriptions::default(), watching: None, signs }
+    }
+
+    /// Has the client told of the keys with these prefixes.
+    pub(super) fn watch(&mut self, prefixes: &[Vec<u8>]) {
+        self.watching = Some(Watchers::watch(&self.hub, prefixes.to_vec(), &self.mailbox));
     }
 
     /// The client's number and what it has subscribed to.

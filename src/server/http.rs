@@ -22,7 +22,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    command::listen_to,
+    command::{self, listen_to},
     protocol::http::{
         Answer, Context, Head, Listening, Plan, Response, admit, bad_request, busy, cors_origin, crowded, malformed,
         refused, too_large,
@@ -83,6 +83,11 @@ async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Re
             Ok(events) => stream(hub, pulse, events, origin),
             Err(refusal) => finished(hub, pulse, *refusal, origin),
         };
+    }
+    if let Some(prefixes) = plan.watching().filter(|_| parts.method != Method::HEAD) {
+        let mut events = Events::new(hub);
+        events.watch(prefixes);
+        return stream(hub, pulse, events, origin);
     }
     let response = carry_out(hub, pulse, &plan, &parts.headers, body, password.as_deref()).await;
     finished(hub, pulse, response, origin)
@@ -146,7 +151,7 @@ async fn carry_out(
     loop {
         if let Answer::Done(response) = plan.run(&body, &context(hub, password)) {
             // A plan that was refused has posted nothing.
-            hub.state.bus.flush();
+            command::tell(&hub.env());
             post::deliver(hub);
             return response;
         }

@@ -9,7 +9,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-use super::{hold::Holding, news::Losses, roster::Roster};
+use super::{hold::Holding, news::Losses, roster::Roster, watchers::Watchers};
 use crate::{
     command::{Env, WorkerState},
     config::Config,
@@ -48,6 +48,8 @@ pub(super) struct Hub {
     farewells: Rc<()>,
     /// Who died.
     pub(super) losses: Losses,
+    /// Who watches keys.
+    pub(super) watchers: Watchers,
     draining: Cell<bool>,
     started: Instant,
     /// Milliseconds since `started`, as of the last tick.
@@ -70,6 +72,7 @@ impl Hub {
             holding: Holding::default(),
             farewells: Rc::default(),
             losses: Losses::default(),
+            watchers: Watchers::default(),
             draining: Cell::new(false),
             started: Instant::now(),
             uptime_ms: Cell::new(0),

@@ -14,6 +14,7 @@ mod roster;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod watchers;
 mod wire;
 mod worker;
 

@@ -42,6 +42,7 @@ impl Losses {
 /// Everybody who is told of keys is told that any may have changed.
 pub(super) fn missed(hub: &Hub) {
     hub.state.tracking.all_changed();
+    hub.watchers.reset(hub);
     deliver(hub);
 }
 

@@ -60,8 +60,14 @@ fn deliver_letters(hub: &Hub) {
                 });
             }
             Some(Message::Kill { clients }) => kill(hub, clients),
-            Some(Message::KeyEvent { by, key, .. }) => hub.state.tracking.key_changed(by, key),
-            Some(Message::Flushed { .. }) => hub.state.tracking.all_changed(),
+            Some(Message::KeyEvent { by, db, event, key }) => {
+                hub.state.tracking.key_changed(by, key);
+                hub.watchers.tell(hub, event, db, key);
+            }
+            Some(Message::Flushed { db }) => {
+                hub.state.tracking.all_changed();
+                hub.watchers.tell_flush(hub, db);
+            }
             Some(Message::Missed) => news::missed(hub),
             Some(Message::Invalidate { client, keys }) => news::invalidate(hub, client, keys),
             Some(Message::Monitor { line }) => news::show(hub, line),

@@ -3,11 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::harness::{Reply, Resp, Server, encode, signal, wait_until};
 
@@ -306,4 +309,114 @@ fn no_change_is_missed_when_the_worker_that_made_it_is_killed() {
         let back = wait_until(Duration::from_secs(20), || server.workers().len() == WORKERS);
         assert!(back, "the worker is not replaced");
     }
+}
+
+/// A response of server-sent events.
+struct Events {
+    reader: BufReader<TcpStream>,
+    /// What has arrived of events that are not whole.
+    text: String,
+}
+
+impl Events {
+    fn open(server: &Server, path: &str) -> Self {
+        let stream = TcpStream::connect(server.http()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        (&stream).write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).unwrap();
+        let mut events = Self { reader: BufReader::new(stream), text: String::new() };
+        let head: Vec<String> =
+            std::iter::from_fn(|| Some(events.line())).take_while(|line| !line.is_empty()).collect();
+        assert!(
+            head[0].ends_with("200 OK") && head.contains(&"content-type: text/event-stream".to_owned()),
+            "{head:?}"
+        );
+        assert_eq!(events.next(), ("reset".to_owned(), json!({})));
+        events
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The name and the data of the next event.
+    fn next(&mut self) -> (String, Value) {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let Some((name, data)) = event.strip_prefix("event: ").and_then(|event| event.split_once("\ndata: "))
+                else {
+                    assert!(event.starts_with(':'), "no event: {event:?}");
+                    continue;
+                };
+                return (name.to_owned(), serde_json::from_str(data).unwrap());
+            }
+            let len = usize::from_str_radix(&self.line(), 16).expect("a chunk has a length");
+            let mut chunk = vec![0; len + 2];
+            self.reader.read_exact(&mut chunk).unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk[..len]).unwrap());
+        }
+    }
+}
+
+fn key_event(event: &str, db: u8, key: Value) -> (String, Value) {
+    (event.to_owned(), json!({"event": event, "db": db, "key": key}))
+}
+
+#[test]
+fn http_clients_are_told_of_the_keys_that_they_watch() {
+    let server = server();
+    let mut all = one_to_each(&server);
+    let mut watchers: Vec<Events> = (0..6).map(|_| Events::open(&server, "/watch?prefix=a%3A&prefix=%FF")).collect();
+    let mut everything = Events::open(&server, "/watch");
+    all[0].run("SET other 1");
+    all[1].run("SET a:1 x EX 100");
+    all[2].cmd(&[&b"INCR"[..], b"\xff\n"]);
+    let mut web = server.web();
+    assert_eq!(web.request("PUT", "/kv/a:2", &[], Some(b"x")).status, 204);
+    assert_eq!(web.call("DELETE", "/kv/a:2").status, 204);
+    all[3].run("SELECT 5");
+    all[3].run("FLUSHDB");
+    let seen = [
+        key_event("set", 0, json!("a:1")),
+        key_event("expire", 0, json!("a:1")),
+        key_event("incrby", 0, json!({"base64": "_wo"})),
+        key_event("set", 0, json!("a:2")),
+        key_event("del", 0, json!("a:2")),
+        ("flush".to_owned(), json!({"db": 5})),
+    ];
+    for watcher in &mut watchers {
+        // What different workers say may arrive in any order.
+        let mut events: Vec<_> = seen.iter().map(|_| watcher.next()).collect();
+        let mut expected = seen.to_vec();
+        events.sort_by_key(|event| format!("{event:?}"));
+        expected.sort_by_key(|event| format!("{event:?}"));
+        assert_eq!(events, expected);
+    }
+    let first = everything.next();
+    assert!(seen.contains(&first) || first == key_event("set", 0, json!("other")), "{first:?}");
+}
+
+#[test]
+fn a_watcher_is_told_when_it_may_have_missed_something() {
+    let server = server();
+    let mut watchers: Vec<Events> = (0..8).map(|_| Events::open(&server, "/watch")).collect();
+    let mut victim = server.redis();
+    signal(pid_of(&mut victim), Signal::SIGKILL);
+    let told = |watcher: &mut Events| watcher.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+    let survivors = watchers.iter_mut().filter_map(|watcher| told(watcher).then(|| watcher.next()));
+    let told: Vec<_> = survivors.collect();
+    assert!(!told.is_empty() && told.iter().all(|event| *event == ("reset".to_owned(), json!({}))), "{told:?}");
+}
+
+#[test]
+fn a_watch_ends_with_its_worker() {
+    let mut server = server();
+    let mut watcher = Events::open(&server, "/watch");
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait(Duration::from_secs(4)).is_some(), "the stop waits for a watcher");
+    let mut rest = Vec::new();
+    watcher.reader.read_to_end(&mut rest).unwrap_or_default();
 }

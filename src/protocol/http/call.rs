@@ -17,7 +17,7 @@ use super::{
     rows, tables,
 };
 use crate::{
-    command::WorkerState,
+    command::{Class, WorkerState},
     config::Config,
     store::{Stat, Store},
 };
@@ -176,6 +176,12 @@ impl Plan<'_> {
         }
     }
 
+    /// The prefixes of the keys that are to be watched, none for all, if the answer is events that never end. Such a plan is not run.
+    #[must_use]
+    pub fn watching(&self) -> Option<&[Vec<u8>]> {
+        (self.route == Route::Watch).then_some(&self.query.prefixes)
+    }
+
     /// Carries the request out. It may be run again if the answer is [`Answer::Wait`].
     #[must_use]
     pub fn run(&self, body: &[u8], context: &Context<'_>) -> Answer {
@@ -222,7 +228,7 @@ impl Plan<'_> {
             (Route::Mget(t), _) => tables::mget(call, t),
             (Route::Mset(t), _) => tables::mset(call, t),
             (Route::Channel(c), _) => channels::post(call, c),
-            (Route::Events(_), _) => Ok(Response::no_content()),
+            (Route::Events(_) | Route::Watch, _) => Ok(Response::no_content()),
             (Route::Stats, _) => ops::stats(call),
             (Route::Health, _) => Ok(ops::health()),
             (Route::Ready, _) => ops::ready(call),
@@ -257,6 +263,11 @@ impl Call<'_> {
     /// Refuses a body with anything in it.
     pub(super) fn no_members(&self) -> Result<(), Refusal> {
         self.optional_members()?.finish()
+    }
+
+    /// Tells who listens what happened to a key.
+    pub(super) fn notify(&self, db: u8, class: Class, event: &'static str, key: &[u8]) {
+        self.context.state.notices.add(self.context.store, 0, db, class, event, key);
     }
 
     /// Counts a read, and whether it found something.

@@ -7,7 +7,10 @@ use super::{
     response::Response,
     route::Direction,
 };
-use crate::store::{Error, Expiry, SetOptions, Value, limits::MAX_KV_KEY_BYTES};
+use crate::{
+    command::Class,
+    store::{Error, Expiry, SetOptions, Value, limits::MAX_KV_KEY_BYTES},
+};
 
 /// The database that HTTP speaks to.
 const DB: u8 = 0;
@@ -30,6 +33,10 @@ pub(super) fn put(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
     let expiry = call.query.ttl_ms.map_or(Expiry::Never, |ms| Expiry::At(call.context.now_ms + ms));
     call.store().kv().set(DB, key, call.body, SetOptions { expiry, ..SetOptions::default() })?;
     call.count_writes(1);
+    call.notify(DB, Class::String, "set", key);
+    if expiry != Expiry::Never {
+        call.notify(DB, Class::Generic, "expire", key);
+    }
     Ok(Response::no_content())
 }
 
@@ -40,6 +47,7 @@ pub(super) fn delete(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
         return Err(no_key());
     }
     call.count_writes(1);
+    call.notify(DB, Class::Generic, "del", key);
     Ok(Response::no_content())
 }
 
@@ -52,6 +60,7 @@ pub(super) fn step(call: &Call<'_>, key: &[u8], direction: Direction) -> Result<
     let by = if direction == Direction::Down { by.checked_neg().ok_or(Error::Overflow)? } else { by };
     let value = call.store().kv().incr(DB, key, by)?;
     call.count_writes(1);
+    call.notify(DB, Class::String, "incrby", key);
     Ok(Response::json(200, json::value_body(&Value::Int(value), call.query.ints)))
 }
 

@@ -1,4 +1,4 @@
-//! The query string: a handful of parameters, each known to the route and given once.
+//! The query string: a handful of parameters, each known to the route and given once, but for `prefix`.
 
 use std::borrow::Cow;
 
@@ -13,6 +13,9 @@ use crate::store::Condition;
 const DEFAULT_PAGE_ROWS: usize = 100;
 /// Rows on a page at most; more are a further page.
 const MAX_PAGE_ROWS: usize = 1000;
+
+/// Prefixes of keys that one request can name.
+const MAX_PREFIXES: usize = 64;
 
 /// The parameters of a request, checked.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(super) struct Query<'a> {
     pub(super) is_pattern: bool,
     /// `cursor`.
     pub(super) cursor: u64,
+    /// `prefix`, each of them.
+    pub(super) prefixes: Vec<Vec<u8>>,
     count: Option<usize>,
 }
 
@@ -39,14 +44,17 @@ impl<'a> Query<'a> {
         let mut seen: Vec<&str> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if seen.contains(&name) {
+            if seen.contains(&name) && name != "prefix" {
                 return Err(bad(format!("parameter '{name}' appears twice")));
             }
             if name != "ints" && !known.contains(&name) {
                 return Err(bad(format!("unknown parameter '{name}'")));
             }
             seen.push(name);
-            query.set(name, decoded(value)?)?;
+            match name {
+                "prefix" => query.add_prefix(value)?,
+                _ => query.set(name, decoded(value)?)?,
+            }
         }
         Ok(query)
     }
@@ -54,6 +62,14 @@ impl<'a> Query<'a> {
     /// Rows on a page.
     pub(super) fn page_rows(&self) -> usize {
         self.count.unwrap_or(DEFAULT_PAGE_ROWS).min(MAX_PAGE_ROWS)
+    }
+
+    fn add_prefix(&mut self, value: &str) -> Result<(), Refusal> {
+        if self.prefixes.len() == MAX_PREFIXES {
+            return Err(bad(format!("parameter 'prefix' can be given {MAX_PREFIXES} times")));
+        }
+        self.prefixes.push(percent_decode(value)?.into_owned());
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Refusal> {
@@ -106,6 +122,14 @@ mod tests {
         let query = Query::parse("cursor=&", ALL).expect("an empty cursor is the first page");
         assert_eq!((query.cursor, query.page_rows()), (0, DEFAULT_PAGE_ROWS));
         assert_eq!(Query::parse("count=999999999", ALL).expect("valid").page_rows(), MAX_PAGE_ROWS);
+    }
+
+    #[test]
+    fn prefixes_may_be_repeated_and_of_any_bytes() {
+        let query = Query::parse("prefix=a%3A&prefix=%ff&prefix=", &["prefix"]).expect("valid");
+        assert_eq!(query.prefixes, [&b"a:"[..], b"\xff", b""]);
+        let many = "prefix=x&".repeat(MAX_PREFIXES + 1);
+        assert_eq!(Query::parse(&many, &["prefix"]).expect_err("too many").status, 400);
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(super) enum Route<'a> {
     Health,
     Ready,
     Metrics,
+    Watch,
 }
 
 /// Which way a step goes.
@@ -108,6 +109,7 @@ impl<'a> Route<'a> {
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Ready),
             ["metrics"] => Ok(Self::Metrics),
+            ["watch"] => Ok(Self::Watch),
             _ => Err(nowhere()),
         }
     }
@@ -145,7 +147,8 @@ impl<'a> Route<'a> {
             | Self::Stats
             | Self::Health
             | Self::Ready
-            | Self::Metrics => &[Get],
+            | Self::Metrics
+            | Self::Watch => &[Get],
             _ => &[Post],
         }
     }
@@ -158,6 +161,7 @@ impl<'a> Route<'a> {
             (Self::Rows(_), Method::Get) => &["cursor", "count"],
             (Self::Value(_), Method::Put) => &["ttl"],
             (Self::Events(_), _) => &["pattern"],
+            (Self::Watch, Method::Get) => &["prefix"],
             _ => &[],
         }
     }
