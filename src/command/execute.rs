@@ -40,7 +40,10 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
         env.state.bus.discard();
     }
     match ran {
-        Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
+        Err(Refusal::Store(Error::Busy)) => {
+            env.state.monitors.forget();
+            Outcome::Wait
+        }
         Err(Refusal::Paused) => Outcome::Paused,
         Ok(reply) => {
             finish(session, env);
@@ -79,7 +82,9 @@ fn finish(session: &mut Session, env: &Env<'_>) {
     env.store.statistics().add(Stat::Commands, 1);
     env.state.slow_log.write();
     events::tell(env);
-    if session.tracks && !session.last_command.starts_with("client") {
+    // CLIENT CACHING speaks of the next command, or of all in a transaction.
+    let is_over = !session.last_command.starts_with("client") && session.transaction.queued().is_none();
+    if session.tracks && is_over {
         env.state.tracking.set_caching(session.id, false);
     }
     if std::mem::take(&mut session.dirty) {

@@ -59,6 +59,11 @@ impl Monitors {
         self.clients.borrow().iter().copied().collect()
     }
 
+    /// Forgets the lines of a request that will be carried out once more.
+    pub(crate) fn forget(&self) {
+        self.lines.borrow_mut().clear();
+    }
+
     /// Posts the lines of a request that is over.
     pub(crate) fn tell(&self, env: &Env<'_>) {
         if self.lines.borrow().is_empty() {
