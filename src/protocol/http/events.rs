@@ -79,7 +79,7 @@ mod tests {
         let text = |event| String::from_utf8(event).expect("events are text");
         let expected = "event: set\ndata: {\"event\":\"set\",\"db\":3,\"key\":\"a\\n\\\"b\"}\n\n";
         assert_eq!(text(key_event("set", 3, b"a\n\"b")), expected);
-        let expected = "event: del\ndata: {\"event\":\"del\",\"db\":0,\"key\":{\"base64\":\"_w\"}}\n\n";
+        let expected = "event: del\ndata: {\"event\":\"del\",\"db\":0,\"key\":{\"base64\":\"/w==\"}}\n\n";
         assert_eq!(text(key_event("del", 0, b"\xff")), expected);
         assert_eq!(text(flush_event(None)), "event: flush\ndata: {\"db\":null}\n\n");
         assert_eq!(text(flush_event(Some(7))), "event: flush\ndata: {\"db\":7}\n\n");
@@ -94,7 +94,7 @@ mod tests {
         let matched = text(Heard::Pattern(b"n*"), b"\xff");
         assert_eq!(
             matched,
-            "event: message\ndata: {\"channel\":\"news\",\"pattern\":\"n*\",\"data\":{\"base64\":\"_w\"}}\n\n"
+            "event: message\ndata: {\"channel\":\"news\",\"pattern\":\"n*\",\"data\":{\"base64\":\"/w==\"}}\n\n"
         );
     }
 }
