@@ -11,6 +11,7 @@ pub(super) mod rows;
 pub(super) mod scans;
 pub(super) mod tables;
 pub(super) mod threads;
+pub(super) mod transactions;
 pub(super) mod updates;
 
 /// Counters that fit into a store under test.
@@ -96,6 +97,16 @@ macro_rules! suite {
                 expired_rows_make_room
                 expired_rows_make_room_for_a_batch
                 the_sweep_frees_expired_rows
+            }
+            transactions {
+                a_transaction_sees_what_it_does
+                a_refused_transaction_leaves_nothing
+                a_panic_leaves_nothing_of_a_transaction
+                tables_are_not_made_or_dropped_inside
+                nobody_sees_half_of_a_transaction
+                every_write_touches_its_key
+                a_key_that_comes_and_goes_was_touched
+                time_touches_a_key_that_was_live
             }
             scans {
                 a_scan_of_nothing_ends_at_once

@@ -159,6 +159,7 @@ impl Transaction {
 
 fn multi(call: &mut Call<'_, '_>) -> Answer {
     if call.session.transaction.queue.is_some() {
+        call.session.transaction.spoil();
         return refuse("ERR MULTI calls can not be nested");
     }
     call.session.transaction.queue = Some(Queue::default());
@@ -175,6 +176,7 @@ fn discard(call: &mut Call<'_, '_>) -> Answer {
 
 fn watch(call: &mut Call<'_, '_>) -> Answer {
     if call.session.transaction.queue.is_some() {
+        call.session.transaction.spoil();
         return refuse("ERR WATCH inside MULTI is not allowed");
     }
     let db = call.db();
