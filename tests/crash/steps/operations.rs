@@ -132,6 +132,18 @@ fn set_many(context: &Context, names: &[String], value: &[u8]) -> String {
     said(context.store.kv().mset(0, &pairs, false))
 }
 
+/// Changes of several keys, blocks and records that change hands in between.
+fn several(context: &Context) -> Result<bool, Error> {
+    let kv = context.store.kv();
+    let set = |key: &[u8], value: &[u8]| kv.set(0, key, value, SetOptions::default());
+    set(b"small", BLOCK)?;
+    kv.delete(0, b"block")?;
+    set(b"new", b"inline")?;
+    kv.delete(0, b"new")?;
+    kv.mset(0, &[(b"new 0", BLOCK), (b"small", b"again")], false)?;
+    kv.rename(0, b"new 0", b"block", false)
+}
+
 /// Deletes the rows of the table that an iteration finds, at most `parts` of them. That a row is gone meanwhile is no news: what
 /// the iteration found may have been deleted by one who has died, which shows when the row is locked.
 fn iterate_and_delete(context: &Context, parts: usize) -> String {
@@ -272,6 +284,23 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation!(Keys "keys-mset-62" on [SOME], |c| set_many(c, &many("new", 60), b"one of many")),
     operation!(Keys "keys-mset-72" on [EMPTY, SOME], |c| set_many(c, &many("new", 70), &[b'm'; 40])),
     operation!(Keys "keys-msetnx" on [SOME], |c| said(c.store.kv().mset(0, &[(b"new", b"1"), (b"newer", BLOCK)], true))),
+    // Transactions.
+    operation!(Keys "exec-transfer" on [EMPTY, SOME, OVERFLOW, HOT], |c| said(c.store.atomically(|| {
+        c.store.kv().incr(0, b"number", -1)?;
+        c.store.kv().incr(0, b"new", 1)
+    }))),
+    operation!(Keys "exec-several" on [SOME, OVERFLOW, LAST_BLOCK, NO_PAGE, HOT], |c| said(c.store.atomically(|| several(c)))),
+    operation!(Rows "exec-rows" on [SOME, LAST_ROW, OVERFLOW, HOT], |c| said(c.store.atomically(|| {
+        c.table().set("a", &row! { a: 7, s: "in a transaction" })?;
+        c.table().delete("b")?;
+        c.table().incr("new", "a", 5)?;
+        counter(c, "c").add(3)
+    }))),
+    operation!(Keys "exec-undone" on [SOME, OVERFLOW], |c| said(c.store.atomically(|| several(c).and(Err::<(), _>(Error::Overflow))))),
+    operation!(Keys "exec-flush" on [SOME], |c| said(c.store.atomically(|| {
+        c.store.kv().flush(Some(0))?;
+        c.store.kv().incr(0, b"new", 1)
+    }))),
     operation!(Keys "flush" on [SOME, OVERFLOW], |c| said(c.store.kv().flush(Some(0)))),
     operation!(Keys "flush-all" on [SOME], |c| said(c.store.kv().flush(None))),
 ];

@@ -81,7 +81,9 @@ impl Drawn for Row {
 impl Drawn for Rows {
     fn draw(random: &mut Random) -> RowsOp {
         let (one, value) = (random.below(2), small(random));
-        match random.below(8) {
+        match random.below(10) {
+            8 => RowsOp::Transfer { from: one, to: 1 - one, by: 1 },
+            9 => RowsOp::Swap { part: one, expected: small(random), new: value },
             0..2 => RowsOp::GetAll,
             2 => RowsOp::Get(one),
             3..5 => RowsOp::SetTwo([(0, value), (1, value)]),

@@ -127,7 +127,22 @@ pub(crate) enum RowsOp {
     SetTwo([(usize, i64); 2]),
     Add(usize, i64),
     Delete(usize),
-    Rename { from: usize, to: usize },
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    /// From one to the other, as one transaction.
+    Transfer {
+        from: usize,
+        to: usize,
+        by: i64,
+    },
+    /// Compare and set.
+    Swap {
+        part: usize,
+        expected: i64,
+        new: i64,
+    },
 }
 
 /// An operation on an object of some model.
@@ -235,8 +250,8 @@ impl Call {
             Kind::Accounts | Kind::Pairs if watched && (kind == Kind::Accounts || way != Way::Http) => {
                 Op::Rows(two_watched(&mut dice, value))
             }
-            Kind::Accounts => Op::Rows(rows(&mut dice, value, false, true)),
-            Kind::Pairs => Op::Rows(rows(&mut dice, value, way != Way::Http, way != Way::Http)),
+            Kind::Accounts => Op::Rows(rows(&mut dice, value, Can::of_rows(way), seen)),
+            Kind::Pairs => Op::Rows(rows(&mut dice, value, Can::of_keys(way), seen)),
         };
         Self { object, op }
     }
@@ -283,13 +298,35 @@ fn some_cells(dice: &mut Dice, value: i64) -> [Option<i64>; 3] {
     [0, 1, 2].map(|i| (which >> i & 1 == 1).then_some(value))
 }
 
-fn rows(dice: &mut Dice, value: i64, rename: bool, many: bool) -> RowsOp {
+/// What a client can do to several rows, besides changing each.
+#[derive(Clone, Copy)]
+struct Can {
+    many: bool,
+    rename: bool,
+    transact: bool,
+    swap: bool,
+}
+
+impl Can {
+    fn of_rows(way: Way) -> Self {
+        Self { many: true, rename: false, transact: way != Way::Http, swap: false }
+    }
+
+    fn of_keys(way: Way) -> Self {
+        let all = way != Way::Http;
+        Self { many: all, rename: all, transact: all, swap: all }
+    }
+}
+
+fn rows(dice: &mut Dice, value: i64, can: Can, seen: i64) -> RowsOp {
     let one = dice.below(4) as usize;
     let other = (one + 1 + dice.below(3) as usize) % 4;
     match dice.below(100) {
-        0..25 if many => RowsOp::GetAll,
-        25..55 if many => RowsOp::SetTwo([(one, 1000 * value), (other, 1000 * value + 1)]),
-        55..62 if rename => RowsOp::Rename { from: one, to: other },
+        0..20 if can.many => RowsOp::GetAll,
+        20..40 if can.many => RowsOp::SetTwo([(one, 1000 * value), (other, 1000 * value + 1)]),
+        40..47 if can.rename => RowsOp::Rename { from: one, to: other },
+        47..60 if can.transact => RowsOp::Transfer { from: one, to: other, by: 1 + dice.below(9) as i64 },
+        60..68 if can.swap => RowsOp::Swap { part: one, expected: seen, new: 1000 * value },
         0..75 => RowsOp::Get(one),
         75..82 => RowsOp::Set(one, 1000 * value),
         82..94 => RowsOp::Add(one, 1 + dice.below(9) as i64),

@@ -173,7 +173,8 @@ fn accounts_request(op: &RowsOp, object: &Object) -> Request {
         }
         RowsOp::Add(part, by) => Request::json("POST", path(part) + "/incr", json!({"column": "n", "by": by})),
         RowsOp::Delete(part) => Request::plain("DELETE", path(part)),
-        RowsOp::Rename { .. } => unreachable!("rows have no rename"),
+        RowsOp::Rename { .. } | RowsOp::Swap { .. } => unreachable!("rows have neither"),
+        RowsOp::Transfer { .. } => unreachable!("HTTP has no transactions"),
     }
 }
 

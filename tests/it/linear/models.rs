@@ -133,6 +133,16 @@ impl Model for Rows {
                 new[to] = found.or(new[to]);
                 Ret::Flag(found.is_some())
             }
+            RowsOp::Transfer { from, to, by } => {
+                new[from] = Some(state[from].unwrap_or(0) - by);
+                new[to] = Some(state[to].unwrap_or(0) + by);
+                Ret::Rows(std::array::from_fn(|part| new[part].filter(|_| part == from || part == to)))
+            }
+            RowsOp::Swap { part, expected, new: value } => {
+                let swaps = state[part] == Some(expected);
+                new[part] = if swaps { Some(value) } else { state[part] };
+                Ret::Flag(swaps)
+            }
         };
         (new, ret)
     }

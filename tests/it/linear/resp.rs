@@ -9,7 +9,7 @@ use super::{
     },
     client::{Caller, Outcome},
 };
-use crate::harness::{Reply, Resp};
+use crate::harness::{Reply, Resp, encode};
 
 /// A connection that is opened anew when it breaks.
 pub(super) struct OverResp {
@@ -27,16 +27,61 @@ impl Caller for OverResp {
     const WAY: Way = Way::Resp;
 
     fn call(&mut self, call: &Call) -> Outcome {
-        let words = words(call);
         let link = self.link.get_or_insert_with(|| Resp::open(self.addr).expect("a connection attempt was refused"));
-        match link.try_cmd(&words) {
+        let replied = match call.op {
+            Op::Rows(RowsOp::Transfer { from, to, by }) => transfer(link, &call.object, [(from, -by), (to, by)]),
+            Op::Rows(RowsOp::Swap { part, expected, new }) => swap(link, &call.object.key(part), expected, new),
+            _ => link.try_cmd(&words(call)),
+        };
+        match replied {
             Ok(reply) if reply.error() == Some("BUSY") => Outcome::Refused,
             Ok(reply) => Outcome::Answer(answer(call, &reply)),
-            Err(error) if is_timeout(&error) => panic!("no answer to {words:?}"),
+            Err(error) if is_timeout(&error) => panic!("no answer to {call:?}"),
             Err(_) => {
                 self.link = None;
                 Outcome::Lost
             }
+        }
+    }
+}
+
+/// Executes commands as one transaction, sent at once; the reply of EXEC.
+fn exec(link: &mut Resp, commands: &[String]) -> io::Result<Reply> {
+    let lines = [&["MULTI".to_owned()], commands, &["EXEC".to_owned()]].concat();
+    let bytes: Vec<u8> = lines.iter().flat_map(|line| encode(&line.split(' ').collect::<Vec<_>>())).collect();
+    link.send(&bytes)?;
+    let mut last = Reply::Null;
+    for _ in &lines {
+        last = link.read()?;
+    }
+    Ok(last)
+}
+
+fn transfer(link: &mut Resp, object: &Object, steps: [(usize, i64); 2]) -> io::Result<Reply> {
+    let add = |(part, by)| match object.kind {
+        Kind::Accounts => accounts_command(&RowsOp::Add(part, by), object),
+        _ => pairs_command(&RowsOp::Add(part, by), object),
+    };
+    exec(link, &steps.map(add))
+}
+
+/// A compare-and-set as clients make it of WATCH. Answers 1 or 0.
+fn swap(link: &mut Resp, key: &str, expected: i64, new: i64) -> io::Result<Reply> {
+    loop {
+        let watching = link.try_cmd(&["WATCH", key])?;
+        if watching != Reply::ok() {
+            return Ok(watching);
+        }
+        let current = link.try_cmd(&["GET", key])?;
+        if current != Reply::bulk(expected.to_string()) {
+            link.try_cmd(&["UNWATCH"])?;
+            return Ok(if current.error().is_some() { current } else { Reply::Int(0) });
+        }
+        match exec(link, &[format!("SET {key} {new}")])? {
+            // Somebody was faster.
+            Reply::Null => {}
+            Reply::Array(_) => return Ok(Reply::Int(1)),
+            refused => return Ok(refused),
         }
     }
 }
@@ -143,7 +188,9 @@ fn accounts_command(op: &RowsOp, object: &Object) -> String {
         }
         RowsOp::Add(part, by) => format!("TABLE.INCR accounts {} n {by}", object.key(part)),
         RowsOp::Delete(part) => format!("TABLE.DEL accounts {}", object.key(part)),
-        RowsOp::Rename { .. } => unreachable!("rows have no rename"),
+        RowsOp::Rename { .. } | RowsOp::Transfer { .. } | RowsOp::Swap { .. } => {
+            unreachable!("not one command on rows")
+        }
     }
 }
 
@@ -159,6 +206,7 @@ fn pairs_command(op: &RowsOp, object: &Object) -> String {
         RowsOp::Add(part, by) => format!("INCRBY {} {by}", object.key(part)),
         RowsOp::Delete(part) => format!("DEL {}", object.key(part)),
         RowsOp::Rename { from, to } => format!("RENAME {} {}", object.key(from), object.key(to)),
+        RowsOp::Transfer { .. } | RowsOp::Swap { .. } => unreachable!("not one command"),
     }
 }
 
@@ -193,6 +241,11 @@ fn answer(call: &Call, reply: &Reply) -> Ret {
         | Op::Row(RowOp::Add { .. })
         | Op::Rows(RowsOp::Get(_) | RowsOp::Add(..)) => Ret::Value(found(reply)),
         Op::Row(RowOp::Get | RowOp::Take) => Ret::Row((*reply != Reply::Null).then(|| row(reply))),
+        Op::Rows(RowsOp::Transfer { from, to, .. }) => {
+            let (from, to) = (*from, *to);
+            let new = |part| [from, to].iter().position(|&changed| changed == part).map(|i| value(&reply.items()[i]));
+            Ret::Rows(std::array::from_fn(new))
+        }
         Op::Rows(RowsOp::GetAll) => Ret::Rows(std::array::from_fn(|part| found(&reply.items()[part]))),
         Op::Register(RegisterOp::Set(_))
         | Op::Counter(CounterOp::Set(_))

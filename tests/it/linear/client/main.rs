@@ -159,8 +159,18 @@ impl Library {
             }
             RowsOp::Add(part, by) => table.incr(object.key(part), "n", by).map(|sum| Ret::Value(Some(sum))),
             RowsOp::Delete(part) => table.delete(object.key(part)).map(Ret::Flag),
-            RowsOp::Rename { .. } => unreachable!("rows have no rename"),
+            RowsOp::Transfer { from, to, by } => {
+                self.transfer(from, to, |part, sign| table.incr(object.key(part), "n", sign * by))
+            }
+            RowsOp::Rename { .. } | RowsOp::Swap { .. } => unreachable!("rows have neither"),
         }
+    }
+
+    /// Adds to two of several rows in one transaction.
+    fn transfer(&self, from: usize, to: usize, add: impl Fn(usize, i64) -> Result<i64>) -> Result<Ret> {
+        let [less, more] = self.store.atomically(|| Ok([add(from, -1)?, add(to, 1)?]))?;
+        let value = |part: usize| if part == from { Some(less) } else { Some(more).filter(|_| part == to) };
+        Ok(Ret::Rows(std::array::from_fn(value)))
     }
 
     fn pairs(&self, op: &RowsOp, object: &Object) -> Result<Ret> {
@@ -180,6 +190,17 @@ impl Library {
                 let pairs = [(one.0.as_bytes(), one.1.as_bytes()), (other.0.as_bytes(), other.1.as_bytes())];
                 kv.mset(DB, &pairs, false).map(|_| Ret::Done)
             }
+            RowsOp::Transfer { from, to, by } => {
+                self.transfer(from, to, |part, sign| kv.incr(DB, object.key(part).as_bytes(), sign * by))
+            }
+            RowsOp::Swap { part, expected, new } => self.store.atomically(|| {
+                let key = object.key(part);
+                let swaps = self.number(&CounterOp::Get, key.as_bytes())? == Ret::Value(Some(expected));
+                if swaps {
+                    self.number(&CounterOp::Set(new), key.as_bytes())?;
+                }
+                Ok(Ret::Flag(swaps))
+            }),
             RowsOp::Rename { from, to } => {
                 match kv.rename(DB, object.key(from).as_bytes(), object.key(to).as_bytes(), false) {
                     Err(store_master::Error::NoSuchKey) => Ok(Ret::Flag(false)),
