@@ -27,5 +27,6 @@ mod segment;
 mod soak;
 #[cfg(feature = "crash-points")]
 mod stopped;
+mod transactions;
 mod watching;
 mod workers;
