@@ -32,12 +32,13 @@ pub(super) struct Case {
 }
 
 /// Left out of a reduced run: each takes 50,000 instructions and more, most of them to copy and to look around.
-const LONG: [&str; 14] = [
+const LONG: [&str; 15] = [
     "keys-mset-72",
     "keys-mset-62",
     "mset-64",
     "flush",
     "flush-all",
+    "exec-flush",
     "sweep",
     "key-new-tree",
     "block-to-tree",

@@ -69,7 +69,8 @@ impl<'a> Common<'a> {
 
     /// A random operation.
     pub(super) fn step(&self, random: &Random) {
-        match random.below(16) {
+        match random.below(18) {
+            16..18 => self.transfer_by_steps(random).expect("there is room"),
             0..5 => self.transfer(random),
             5..7 => self.audit(random),
             7..9 => self.count(),
@@ -94,6 +95,22 @@ impl<'a> Common<'a> {
             Verdict::Write
         };
         self.raw.modify_many(None, clock::now_ms(), &keys, &mut change).expect("all accounts exist");
+    }
+
+    /// The same between two accounts, number by number, as one transaction; sometimes nothing of it.
+    fn transfer_by_steps(&self, random: &Random) -> Result<(), Error> {
+        let (first, amount, give_up) = (random.below(ACCOUNTS), 1 + random.below(9) as i64, random.one_in(4));
+        let (from, to) = (&self.names[first as usize], &self.names[((first + 5) % ACCOUNTS) as usize]);
+        let moved = self.store.atomically(|| {
+            self.accounts.incr(from, "a", -amount)?;
+            self.accounts.incr(to, "a", amount)?;
+            if give_up {
+                return Err(Error::Overflow);
+            }
+            self.accounts.incr(from, "b", -amount)?;
+            self.accounts.incr(to, "b", amount).map(drop)
+        });
+        if give_up && moved == Err(Error::Overflow) { Ok(()) } else { moved }
     }
 
     /// Writes every account once, so that a lock that was left behind shows.

@@ -43,6 +43,8 @@ enum Operation {
     Rename(usize),
     Both,
     Number(i64),
+    /// Several as one transaction, each with the model after it.
+    Together(Vec<(Operation, Model)>),
 }
 
 /// What the store holds for a place.
@@ -172,7 +174,7 @@ impl<'a> Own<'a> {
     /// Carries a random operation out and acknowledges it.
     pub(super) fn step(&self, random: &Random) {
         let mut next = self.book.current();
-        let Some(operation) = choose(random, &mut next) else {
+        let Some(operation) = choose_some(random, &mut next) else {
             return;
         };
         self.book.plan(&next);
@@ -205,6 +207,9 @@ impl<'a> Own<'a> {
                 assert!(kv.mset(0, &[(a, &value_a), (b, &value_b)], false)?);
             }
             Operation::Number(by) => assert_eq!(kv.incr(0, &self.number, *by)?, next[NUMBER] as i64),
+            Operation::Together(steps) => {
+                self.store.atomically(|| steps.iter().try_for_each(|(step, after)| self.act(step, after)))?;
+            }
         }
         Ok(())
     }
@@ -242,6 +247,15 @@ fn holdings(model: &Model) -> Holdings {
         keys: KEYS.map(|at| value(model[at])),
         number: there(model[NUMBER]).map(|n| (n as i64).to_string().into_bytes()),
     }
+}
+
+/// A random operation, or several as one.
+fn choose_some(random: &Random, next: &mut Model) -> Option<Operation> {
+    if !random.one_in(6) {
+        return choose(random, next);
+    }
+    let steps = (0..2 + random.below(4)).filter_map(|_| Some((choose(random, next)?, *next))).collect();
+    Some(Operation::Together(steps))
 }
 
 /// A random operation, and in `next` what it makes of the model; `None` if there is nothing to do it with.
