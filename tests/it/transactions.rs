@@ -122,7 +122,7 @@ fn to_different_workers(server: &Server, count: usize) -> Vec<Resp> {
     let complete = wait_until(Duration::from_secs(10), || {
         let mut link = server.redis();
         assert_eq!(link.run("PING"), Reply::Status("PONG".to_owned()));
-        if let Some(owner) = server.owners([link.stream()].into_iter()).first().copied().flatten()
+        if let Some(owner) = server.owners([link.stream()]).first().copied().flatten()
             && found.iter().all(|(other, _)| *other != owner)
         {
             found.push((owner, link));

@@ -135,8 +135,10 @@ fn is_untouched(store: &Store, key: &[u8], since: Version) -> bool {
     store.kv().is_untouched(0, key, since).unwrap()
 }
 
+type Write = fn(&Store);
+
 pub(crate) fn every_write_touches_its_key(store: &Store) {
-    let writes: [(&str, fn(&Store)); 7] = [
+    let writes: [(&str, Write); 7] = [
         ("another value", |store| set(store, b"k", b"other")),
         ("the same value", |store| set(store, b"k", b"1")),
         ("a sum", |store| assert_eq!(store.kv().incr(0, b"k", 1), Ok(2))),
