@@ -9,6 +9,7 @@ mod architecture;
 mod bad_input;
 mod check;
 mod clients;
+mod control;
 #[cfg(feature = "crash-points")]
 mod deaths;
 mod differential;
