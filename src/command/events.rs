@@ -11,7 +11,10 @@ use crate::store::{Audience, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
 /// [`crate::Error::Busy`]: a stopped process is in the way.
 #[inline]
 pub(crate) fn prepare(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
-    let looks = command.keys.0 > 0 && (call.session.tracks || call.is_listened_to());
+    let looks = command.keys.0 > 0
+        && (call.session.tracks
+            || call.is_listened_to()
+            || call.env.state.settings.pause().is_just_over(call.env.now_ms));
     if looks { look_ahead(call, command) } else { Ok(()) }
 }
 
@@ -23,7 +26,9 @@ fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
     let wants_absent = published.publishes(if reads { Class::Miss } else { Class::New });
     notices.forget_absent();
     for key in keys_of(call, command).filter(|key| key.len() <= MAX_KV_KEY_BYTES) {
-        call.kv().free_expired(call.db(), key)?;
+        if !call.env.state.settings.pause().lasts(call.env.now_ms) {
+            call.kv().free_expired(call.db(), key)?;
+        }
         if wants_absent && !call.kv().exists(call.db(), key)? {
             notices.note_absent(call.db(), key);
         }

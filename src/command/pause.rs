@@ -15,6 +15,9 @@ use super::{
 /// Commands that are held back like writes: others see what they do.
 const SEEN_BY_OTHERS: &[&str] = &["publish", "spublish", "pfcount"];
 
+/// How long after a pause the keys that a command names are looked at for whether they have expired.
+const MOMENT_MS: u64 = 1000;
+
 /// A pause; over if its end has passed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pause {
@@ -29,6 +32,11 @@ impl Pause {
     #[must_use]
     pub fn lasts(self, now_ms: u64) -> bool {
         now_ms < self.until_ms
+    }
+
+    /// Whether it ended a moment ago, so that keys may be left that have expired meanwhile.
+    pub(super) fn is_just_over(self, now_ms: u64) -> bool {
+        !self.lasts(now_ms) && now_ms - self.until_ms < MOMENT_MS
     }
 
     /// Whether a command has to wait for its end.
@@ -94,7 +102,8 @@ pub(super) fn pause(call: &mut Call<'_, '_>) -> Answer {
 
 /// `CLIENT UNPAUSE`
 pub(super) fn unpause(call: &mut Call<'_, '_>) -> Answer {
-    call.env.state.settings.change_pause(|_| Pause::default())?;
+    let until_ms = call.env.now_ms;
+    call.env.state.settings.change_pause(|_| Pause { until_ms, of_all: false })?;
     Ok(Reply::OK)
 }
 
@@ -113,6 +122,7 @@ mod tests {
         }
         assert_eq!(Pause::of_text("nonsense"), Pause::default());
         assert_eq!((write.name(0), all.name(0), all.name(200)), ("write", "all", "none"));
+        assert!(all.is_just_over(200) && !all.is_just_over(199) && !all.is_just_over(1200));
         assert_eq!((all.left_ms(150), all.left_ms(250)), (50, 0));
     }
 }

@@ -24,6 +24,7 @@ pub(super) async fn run(hub: Rc<Hub>) {
     for tick in 0u32.. {
         interval.tick().await;
         hub.beat();
+        hub.state.settings.follow();
         if !hub.is_paused() {
             hub.store.sweep();
         }
