@@ -26,7 +26,7 @@ const SECURITY: &str = "Security";
 const OPERATION: &str = "Operation";
 
 #[rustfmt::skip]
-const OPTIONS: [Opt; 26] = [
+const OPTIONS: [Opt; 28] = [
     Opt { name: "http", value: Some("ADDR:PORT"), heading: LISTENING, default: "127.0.0.1:8080",
         help: "Serve HTTP here; port 0 is any free port (the ready line names it), 'off' is nowhere" },
     Opt { name: "resp", value: Some("ADDR:PORT"), heading: LISTENING, default: "127.0.0.1:6380",
@@ -46,6 +46,11 @@ const OPTIONS: [Opt; 26] = [
         help: "Counters that fit" },
     Opt { name: "max-keys", value: Some("N"), heading: MEMORY, default: "memory / 64",
         help: "Keys that fit the key-value space; 0 is the default" },
+    Opt { name: "maxmemory", value: Some("SIZE"), heading: MEMORY, default: "0, the segment",
+        help: "Refuse writes, or evict keys, when more than this is in use" },
+    Opt { name: "maxmemory-policy", value: Some("POLICY"), heading: MEMORY, default: "noeviction",
+        help: "Which keys go when memory runs short: noeviction, or one of allkeys-lru, allkeys-lfu, allkeys-random, \
+               volatile-lru, volatile-lfu, volatile-random, volatile-ttl, as Redis has them" },
 
     Opt { name: "table", value: Some("SPEC"), heading: TABLES, default: "",
         help: "Make this table at start, as name:rows:column=type,... with the types int, float and string(BYTES); \

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use crate::{
     bus,
     check::layout,
-    directory, heap, index, interest, keys,
+    directory, eviction, heap, index, interest, keys,
     limits::{EXTRA_SLOTS, MAX_COUNTER_NAME_BYTES},
     round_up, slot, stats, table, tally,
 };
@@ -81,7 +81,39 @@ pub struct Header {
     /// Which database of the records each number stands for: 4 bits each, exclusive-or the number.
     pub databases: AtomicU64,
     /// Zero.
-    pub tail: [u64; 477],
+    pub reserved3: [u64; 13],
+    /// What goes when memory runs short: a [`crate::eviction::Policy`].
+    pub policy: AtomicU32,
+    /// How much slower each step of a logarithmic count of uses is than the one before.
+    pub lfu_log_factor: AtomicU32,
+    /// Minutes without use after which a logarithmic count goes down by 1; 0: it does not.
+    pub lfu_decay_minutes: AtomicU32,
+    /// Zero.
+    pub reserved4: u32,
+    /// Bytes in use above which keys are evicted; 0: the whole segment.
+    pub max_memory: AtomicU64,
+    /// Bytes of the units of tables, as they were when somebody looked.
+    pub table_bytes: AtomicU64,
+    /// [`Header::recoveries`] when the bytes in use were counted anew.
+    pub recounted_at: AtomicU64,
+    /// Zero.
+    pub reserved5: [u64; 11],
+    /// Newcomers that were ever taken out of their ring.
+    pub newcomers_out: AtomicU64,
+    /// Newcomers that were ever put into their ring.
+    pub newcomers_in: AtomicU64,
+    /// Where the hand goes on.
+    pub hand: AtomicU64,
+    /// Keys that were evicted.
+    pub evicted: AtomicU64,
+    /// Keys when the epoch of ghosts began.
+    pub resident: AtomicU64,
+    /// The epoch of ghosts.
+    pub epoch: AtomicU64,
+    /// Evicted keys at which it ends.
+    pub epoch_end: AtomicU64,
+    /// Zero.
+    pub tail: [u64; 441],
 }
 
 layout!(Header, size 4096, align 128, {
@@ -90,7 +122,10 @@ layout!(Header, size 4096, align 128, {
     started_ms: u64 = 80, recoveries: u64 = 88, directory_version: u64 = 96, reserved: [u64; 2] = 104,
     gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, reserved2: [u64; 14] = 136,
     directory_lock: u32 = 248, keys_expire: u32 = 252, keys_sweep: u64 = 256, record_pages: u64 = 264,
-    databases: u64 = 272, tail: [u64; 477] = 280,
+    databases: u64 = 272, reserved3: [u64; 13] = 280, policy: u32 = 384, lfu_log_factor: u32 = 388, lfu_decay_minutes: u32 = 392,
+    reserved4: u32 = 396, max_memory: u64 = 400, table_bytes: u64 = 408, recounted_at: u64 = 416,
+    reserved5: [u64; 11] = 424, newcomers_out: u64 = 512, newcomers_in: u64 = 520, hand: u64 = 528, evicted: u64 = 536,
+    resident: u64 = 544, epoch: u64 = 552, epoch_end: u64 = 560, tail: [u64; 441] = 568,
 });
 
 /// What a segment is asked to be.
@@ -141,6 +176,10 @@ pub struct Geometry {
     pub key_pages_at: u64,
     /// How many runs there can be.
     pub key_pages: u64,
+    /// The ring of newcomers.
+    pub newcomers_at: u64,
+    /// The ghosts.
+    pub ghosts_at: u64,
     /// What the arena knows of its pages.
     pub pages_at: u64,
     /// The arena.
@@ -191,7 +230,9 @@ impl Geometry {
         let key_bitmap_at = key_groups_at + key_groups * index::GROUP_BYTES;
         let key_pages = request.max_keys.div_ceil(keys::PAGE_RECORDS as u64);
         let key_pages_at = key_bitmap_at + index::bitmap_bytes(request.max_keys);
-        let pages_at = round_up(key_pages_at + 4 * key_pages, 64);
+        let newcomers_at = key_pages_at + 4 * key_pages;
+        let ghosts_at = round_up(newcomers_at + 4 * eviction::newcomers(request.max_keys), 64);
+        let pages_at = round_up(ghosts_at + 4 * eviction::ghosts(request.max_keys), 64);
         let all_pages = request.memory / heap::PAGE_BYTES;
         let arena_at = round_up(pages_at + all_pages * size_of::<heap::Page>() as u64, heap::PAGE_BYTES);
         if request.memory < arena_at + Self::MIN_ARENA {
@@ -215,6 +256,8 @@ impl Geometry {
             key_bitmap_at,
             key_pages_at,
             key_pages,
+            newcomers_at,
+            ghosts_at,
             pages_at,
             arena_at,
             arena_pages,
@@ -248,6 +291,8 @@ impl Geometry {
             self.key_groups_at,
             self.key_bitmap_at,
             self.key_pages_at,
+            self.newcomers_at,
+            self.ghosts_at,
             self.pages_at,
             self.arena_at,
             self.arena_pages,

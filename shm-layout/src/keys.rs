@@ -7,8 +7,16 @@
 
 /// Bytes of a record.
 pub const RECORD_BYTES: u64 = 64;
-/// Records of one arena page.
-pub const PAGE_RECORDS: u32 = (crate::heap::PAGE_BYTES / RECORD_BYTES) as u32;
+/// Records of one arena page; behind them stand as many usage words, see [`crate::eviction`].
+pub const PAGE_RECORDS: u32 = 960;
+/// Bytes from the start of a page of records to its usage words.
+pub const USAGE_AT: u64 = PAGE_RECORDS as u64 * RECORD_BYTES;
+/// Bytes that a key takes beside its index entry and its blocks: record and usage word.
+pub const KEY_BYTES: u64 = RECORD_BYTES + 4;
+
+const _: () = assert!(PAGE_RECORDS as u64 * KEY_BYTES <= crate::heap::PAGE_BYTES);
+// The free-row hints of a page are whole words.
+const _: () = assert!(PAGE_RECORDS.is_multiple_of(64));
 /// The word of the value's length.
 pub const LEN_WORD: usize = 3;
 /// The first word of the payload; an outer key's block.

@@ -8,6 +8,7 @@
 pub mod bus;
 mod check;
 pub mod directory;
+pub mod eviction;
 pub mod fields;
 pub mod header;
 pub mod heap;

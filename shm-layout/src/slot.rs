@@ -234,8 +234,10 @@ pub struct Slot {
     pub claim_units: [AtomicU64; 3],
     /// The newest block of the log of a transaction, see [`crate::heap::BlockRef`]; 0: none.
     pub log: AtomicU64,
+    /// Bytes of keys and heap blocks that this slot took, less those that it gave back. A death may leave it wrong by one operation.
+    pub bytes: AtomicI64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
     /// Up while the owner is inside an operation that writes.
     pub flag: AtomicU32,
     /// Zero.
@@ -255,7 +257,8 @@ const TAIL: usize = (128 - (COUNTS_AT + 8 * CELLS) % 128) / 8;
 
 layout!(Slot, size COUNTS_AT + 8 * CELLS + 8 * TAIL, align 128, {
     head: RobustHead = 0, node: u64 = 24, alive: u32 = 32, pid: u32 = 36, freed_rows: u64 = 40, freed_blocks: u64 = 48,
-    claim_page: u32 = 56, claim_place: u32 = 60, claim_units: [u64; 3] = 64, log: u64 = 88, reserved: [u64; 4] = 96, flag: u32 = 128,
+    claim_page: u32 = 56, claim_place: u32 = 60, claim_units: [u64; 3] = 64, log: u64 = 88, bytes: u64 = 96,
+    reserved: [u64; 3] = 104, flag: u32 = 128,
     reserved2: [u32; 31] = 132, held: [u64; HELD] = 256, journal: Journal = 256 + 8 * HELD,
     counts: [u64; CELLS] = COUNTS_AT, tail: [u64; TAIL] = COUNTS_AT + 8 * CELLS,
 });

@@ -8,6 +8,7 @@
 
 mod bus;
 mod entries;
+mod eviction;
 mod hashes;
 mod keyspace;
 mod statistics;
@@ -22,8 +23,8 @@ use std::{
 };
 
 use crate::store::{
-    Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Row, Schema, Statistics,
-    TableBackend, TableInfo, TableSpec,
+    Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, MemoryLimit, MemoryUse, Result, Row, Schema,
+    Statistics, TableBackend, TableInfo, TableSpec,
     limits::{DATABASES, MAX_SYSTEM_TABLES, MAX_TABLES},
 };
 use bus::MemoryBus;
@@ -68,9 +69,9 @@ struct Common {
 }
 
 impl Common {
-    fn depart(&self, db: u8, key: &[u8]) {
+    fn depart(&self, db: u8, key: &[u8], evicted: bool) {
         if let Some(departures) = &mut *lock(&self.departures) {
-            departures.push(Departed { db, key: key.to_vec(), evicted: false });
+            departures.push(Departed { db, key: key.to_vec(), evicted });
         }
     }
 }
@@ -296,6 +297,24 @@ impl Backend for MemoryStore {
     fn sweep(&self) -> usize {
         let rows: usize = self.common.turn.lock(&self.tables).values().map(|table| table.sweep()).sum();
         rows + self.keyspace.sweep()
+    }
+
+    fn set_memory_limit(&self, limit: MemoryLimit) {
+        self.keyspace.uses.set_limit(limit);
+    }
+
+    fn make_room(&self) -> Result<()> {
+        self.keyspace.come_below_limit()
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        let (tables, keys) = (table_bytes(&lock(&self.tables)), self.keyspace.bytes());
+        let evicted = self.keyspace.uses.evicted();
+        MemoryUse { total: self.limits.memory, fixed: 0, tables, keys, set_aside: tables + keys, evicted }
+    }
+
+    fn count_use(&self, wanted: bool) {
+        self.keyspace.uses.ignore(!wanted);
     }
 
     fn memory(&self) -> (u64, u64) {

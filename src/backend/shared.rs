@@ -4,6 +4,7 @@
 //! the segment refuses becomes an error of the store.
 
 mod bus;
+mod eviction;
 mod hashes;
 mod keyspace;
 mod schema;
@@ -19,8 +20,8 @@ use std::{
 use crate::{
     shm::{self, Counted, Counters, Keys, Refusal, Segment, SegmentError, StatCells, Tables, Transaction},
     store::{
-        Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, Result, Schema, Stat, Statistics, Store,
-        TableBackend, TableInfo, TableSpec,
+        Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, MemoryLimit, MemoryUse, Result, Schema,
+        Stat, Statistics, Store, TableBackend, TableInfo, TableSpec,
     },
     sys::clock,
 };
@@ -230,6 +231,22 @@ impl Backend for SharedStore {
             self.add(Stat::Expired, freed as u64);
         }
         freed
+    }
+
+    fn set_memory_limit(&self, limit: MemoryLimit) {
+        self.set_limit(limit);
+    }
+
+    fn make_room(&self) -> Result<()> {
+        self.come_below_limit()
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        self.uses_of_memory()
+    }
+
+    fn count_use(&self, wanted: bool) {
+        self.segment.note_use(wanted);
     }
 
     fn memory(&self) -> (u64, u64) {

@@ -24,6 +24,8 @@ pub enum Outcome {
     Paused,
 }
 
+/// Why a command that may need memory is refused while more is in use than may be.
+const OVER_THE_LIMIT: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// Bytes of a request that an error message quotes.
 const QUOTED_BYTES: usize = 128;
 
@@ -118,6 +120,8 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
         return Err(Refusal::Paused);
     }
     session.last_command = command.full_name;
+    env.store.count_use(!session.no_touch || command.name == "touch");
+    make_room(command, session, env)?;
     if session.transaction.takes(command) {
         return session.transaction.queue(command, args, env);
     }
@@ -178,6 +182,28 @@ fn allowed(
         ));
     }
     Ok(command)
+}
+
+/// Sees to it that there is memory for what may need some: before a command, and before it is queued; before EXEC for all that is.
+fn make_room(command: &'static Command, session: &mut Session, env: &Env<'_>) -> Answer<()> {
+    let is_exec = command.name == "exec";
+    let needs = if is_exec { session.transaction.has_flag("denyoom") } else { command.may_need_memory() };
+    if !needs || env.state.settings.limit().bytes == 0 {
+        return Ok(());
+    }
+    let made = env.store.make_room();
+    if made == Err(Error::OutOfMemory) {
+        env.state.meter.reject(command);
+        if is_exec {
+            session.transaction.clear();
+            env.state.meter.count_error("EXECABORT");
+            return refuse(format!("EXECABORT Transaction discarded because of: {}", without_prefix(OVER_THE_LIMIT)));
+        }
+        env.state.meter.count_error("OOM");
+        session.transaction.spoil();
+        return refuse(OVER_THE_LIMIT);
+    }
+    Ok(made?)
 }
 
 /// The command itself or the subcommand that is meant, with the right number of arguments.

@@ -103,23 +103,39 @@ fn clients(text: &mut String, env: &Env<'_>) -> Result<()> {
 }
 
 fn memory(text: &mut String, env: &Env<'_>) -> Result<()> {
-    let (bytes, used) = env.store.memory();
+    let seen = env.store.memory_use();
+    let limit = env.state.settings.limit();
+    let (used, overhead) = (seen.used(), seen.fixed + seen.tables);
+    let ratio = seen.set_aside as f64 / used.max(1) as f64;
     line(text, "used_memory", used);
     line(text, "used_memory_human", human(used));
+    line(text, "used_memory_rss", seen.set_aside);
+    line(text, "used_memory_rss_human", human(seen.set_aside));
     line(text, "used_memory_peak", used);
     line(text, "used_memory_peak_human", human(used));
-    line(text, "used_memory_rss", bytes);
-    line(text, "used_memory_rss_human", human(bytes));
-    line(text, "maxmemory", bytes);
-    line(text, "maxmemory_human", human(bytes));
-    line(text, "maxmemory_policy", "noeviction");
-    line(text, "mem_fragmentation_ratio", "1.00");
+    line(text, "used_memory_peak_perc", "100.00%");
+    line(text, "used_memory_overhead", overhead);
+    line(text, "used_memory_startup", seen.fixed);
+    line(text, "used_memory_dataset", seen.keys);
+    line(text, "used_memory_dataset_perc", format_args!("{:.2}%", 100.0 * seen.keys as f64 / used.max(1) as f64));
+    line(text, "used_memory_tables", seen.tables);
+    line(text, "total_system_memory", seen.total);
+    line(text, "total_system_memory_human", human(seen.total));
+    line(text, "maxmemory", if limit.bytes > 0 { limit.bytes } else { seen.total });
+    line(text, "maxmemory_human", human(if limit.bytes > 0 { limit.bytes } else { seen.total }));
+    line(text, "maxmemory_policy", limit.policy.name());
+    line(text, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    line(text, "mem_fragmentation_bytes", seen.set_aside.saturating_sub(used));
+    line(text, "mem_not_counted_for_evict", 0);
     line(text, "mem_allocator", "segment");
+    line(text, "active_defrag_running", 0);
+    line(text, "lazyfree_pending_objects", 0);
+    line(text, "lazyfreed_objects", 0);
     Ok(())
 }
 
 /// A size as people read it: `1.50M`.
-fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "K", "M"] {
         if value < 1024.0 {
@@ -153,7 +169,7 @@ fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "total_net_output_bytes", sum(Stat::BytesOut));
     line(text, "rejected_connections", sum(Stat::Rejected));
     line(text, "expired_keys", sum(Stat::Expired));
-    line(text, "evicted_keys", 0);
+    line(text, "evicted_keys", env.store.memory_use().evicted);
     line(text, "keyspace_hits", sum(Stat::Hits));
     line(text, "keyspace_misses", sum(Stat::Misses));
     line(text, "pubsub_channels", 0);

@@ -44,12 +44,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         .access(RO)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .docs("1.0.0", "key...", "Counts how many of the keys exist."),
-    Command::new("touch", -2, exists)
+    Command::new("touch", -2, touch)
         .flags(READ_FAST)
         .keys(1, -1, 1)
         .access(RO)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
-        .docs("3.2.1", "key...", "Counts how many of the keys exist."),
+        .docs("3.2.1", "key...", "Notes that keys are used; counts how many of them exist."),
     Command::new("type", 2, kind).flags(READ_FAST).keys(1, 1, 1).access(RO).docs(
         "1.0.0",
         "key",
@@ -387,6 +387,17 @@ fn notify_renamed(call: &Call<'_, '_>, from: &[u8], to: &[u8]) {
 
 fn dbsize(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::Int(call.kv().len(call.db())? as i64))
+}
+
+fn touch(call: &mut Call<'_, '_>) -> Answer {
+    let keys = call.keys(1, 1)?;
+    let db = call.db();
+    let found = call.tally(&keys, |call, key| {
+        let found = call.kv().touch(db, key)?;
+        call.count_read(found);
+        Ok(found)
+    })?;
+    Ok(Reply::Int(found))
 }
 
 fn flushdb(call: &mut Call<'_, '_>) -> Answer {

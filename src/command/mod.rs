@@ -28,6 +28,7 @@ mod keys;
 mod keyspec;
 mod latency;
 mod lcs;
+mod memory;
 mod meter;
 mod monitor;
 mod msetex;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{Cell, Column, Condition, Expiry, Result, Store, Table, TableSpec, Value, ValueRef},
+    store::{Cell, Column, Condition, Expiry, MemoryLimit, Policy, Result, Store, Table, TableSpec, Value, ValueRef},
 };
 
 /// Rows of the table of settings.
@@ -65,6 +65,7 @@ struct Current {
     limits: Limits,
     event_classes: EventClasses,
     tracking_max_keys: usize,
+    limit: MemoryLimit,
 }
 
 impl Current {
@@ -78,6 +79,7 @@ impl Current {
             limits: Limits::default(),
             event_classes: EventClasses::default(),
             tracking_max_keys: TRACKING_MAX_KEYS,
+            limit: MemoryLimit { bytes: config.max_memory, policy: config.policy, ..MemoryLimit::default() },
         }
     }
 
@@ -118,6 +120,10 @@ impl Current {
             "latency-tracking" => self.limits.tracks_latency = value == "yes",
             "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
             "tracking-table-max-keys" => self.tracking_max_keys = number() as usize,
+            "maxmemory" => self.limit.bytes = number(),
+            "maxmemory-policy" => self.limit.policy = Policy::by_name(value).unwrap_or_default(),
+            "lfu-log-factor" => self.limit.lfu_log_factor = number() as u32,
+            "lfu-decay-time" => self.limit.lfu_decay_minutes = number() as u32,
             _ => {}
         }
     }
@@ -141,7 +147,8 @@ fn started(name: &str, config: &Config) -> Option<String> {
         "loglevel" => config.log_level.clone(),
         "max-keys" => config.max_keys.to_string(),
         "maxclients" => config.max_clients.to_string(),
-        "maxmemory" => config.memory.to_string(),
+        "maxmemory" => config.max_memory.to_string(),
+        "maxmemory-policy" => config.policy.name().to_owned(),
         "port" => config.resp.map_or(0, |addr| addr.port()).to_string(),
         "proto-max-bulk-len" => config.max_value.to_string(),
         "requirepass" => config.requirepass.clone().unwrap_or_default(),
@@ -243,6 +250,7 @@ impl Settings {
             self.store.interest().set_event_classes(current.event_classes.bits());
         }
         self.limits.set(current.limits);
+        self.store.set_memory_limit(current.limit);
         self.current.replace(current);
     }
 
@@ -287,6 +295,12 @@ impl Settings {
         let shown = parameters::find("latency-tracking-info-percentiles")
             .map(|parameter| self.current.borrow().shown(parameter, &self.config));
         shown.unwrap_or_default().split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// How much memory may be in use, and what goes when it is more.
+    #[must_use]
+    pub fn limit(&self) -> MemoryLimit {
+        self.current.borrow().limit
     }
 
     /// The last pause of all clients, which may be over.

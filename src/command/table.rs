@@ -271,6 +271,11 @@ impl Command {
         }
     }
 
+    /// Whether it is refused when more memory is in use than may be.
+    pub(crate) fn may_need_memory(&self) -> bool {
+        self.flags.contains(&"denyoom")
+    }
+
     /// The subcommand of this name, in any case.
     pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
         self.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))
@@ -284,6 +289,7 @@ const GROUPS: &[&[Command]] = &[
     super::compare::COMMANDS,
     super::msetex::COMMANDS,
     super::lcs::COMMANDS,
+    super::memory::COMMANDS,
     super::bits::COMMANDS,
     super::bitfield::COMMANDS,
     super::keys::COMMANDS,

@@ -12,7 +12,7 @@ use std::{
 use super::{ConfigError, file};
 
 /// Every setting, by the name of its option.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 28] = [
     "workers",
     "http",
     "resp",
@@ -24,6 +24,8 @@ pub const NAMES: [&str; 26] = [
     "table",
     "counters",
     "max-keys",
+    "maxmemory",
+    "maxmemory-policy",
     "max-clients",
     "max-value",
     "output-limit",

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZero, path::PathBuf, str::FromStr, time::Dura
 
 use super::{ConfigError, Layers, Origin, parse_size, parse_table_spec};
 use crate::store::{
-    TableSpec,
+    Policy, TableSpec,
     limits::{MAX_TABLES, MAX_VALUE_BYTES, MAX_WORKERS},
 };
 
@@ -44,6 +44,10 @@ pub struct Config {
     pub fresh: bool,
     /// Tables to make at start.
     pub tables: Vec<(String, TableSpec)>,
+    /// Bytes in use above which keys are evicted; 0: the whole segment.
+    pub max_memory: u64,
+    /// What goes when memory runs short.
+    pub policy: Policy,
     /// Counters that fit.
     pub counters: u64,
     /// Keys that fit the key-value space; 0: as many as `memory` / 64.
@@ -90,6 +94,8 @@ impl Default for Config {
             segment_mode: 0o600,
             fresh: false,
             tables: Vec::new(),
+            max_memory: 0,
+            policy: Policy::NoEviction,
             counters: 4096,
             max_keys: 0,
             max_clients: 10_000,
@@ -129,6 +135,8 @@ impl Config {
             segment_mode: one.read("segment-mode", mode)?.unwrap_or(default.segment_mode),
             fresh: one.read("fresh", flag)?.unwrap_or(default.fresh),
             tables: one.list("table", parse_table_spec)?,
+            max_memory: one.read("maxmemory", size_or_none)?.unwrap_or(default.max_memory),
+            policy: one.read("maxmemory-policy", policy)?.unwrap_or(default.policy),
             counters: one.read("counters", |t| number(t, 1, MAX_CELLS))?.unwrap_or(default.counters),
             max_keys: one.read("max-keys", |t| number(t, 0, MAX_CELLS))?.unwrap_or(default.max_keys),
             max_clients: one.read("max-clients", |t| number(t, 1, MAX_CLIENTS))?.unwrap_or(default.max_clients),
@@ -227,6 +235,16 @@ fn size(text: &str, min: u64, max: u64) -> Result<usize, String> {
         return Err(format!("'{text}' is {bytes} bytes, must be {min} to {max}"));
     }
     usize::try_from(bytes).map_err(|_| format!("'{text}' is more than this machine can address"))
+}
+
+/// A size that may be 0.
+fn size_or_none(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_size(text) }
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    let names = || Policy::ALL.map(Policy::name).join(", ");
+    Policy::by_name(text).ok_or_else(|| format!("'{text}' is not a policy; write one of {}", names()))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

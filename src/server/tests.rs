@@ -610,6 +610,18 @@ impl Backend for Sticky {
     fn sweep(&self) -> usize {
         self.store.sweep()
     }
+    fn set_memory_limit(&self, limit: crate::store::MemoryLimit) {
+        self.store.set_memory_limit(limit);
+    }
+    fn make_room(&self) -> Result<()> {
+        self.store.make_room()
+    }
+    fn memory_use(&self) -> crate::store::MemoryUse {
+        self.store.memory_use()
+    }
+    fn count_use(&self, wanted: bool) {
+        self.store.count_use(wanted);
+    }
     fn memory(&self) -> (u64, u64) {
         self.store.memory()
     }

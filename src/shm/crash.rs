@@ -38,6 +38,7 @@ pub const POINTS: &[&str] = &[
     "record-hinted",
     "before-swap",
     "swapped",
+    "victim-locked",
     "breathing",
     "settling",
     "ring-claimed",

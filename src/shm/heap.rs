@@ -25,6 +25,7 @@ use shm_layout::{
 use super::{
     arena,
     crash::point,
+    evict,
     fields::{self, MAX_DEPTH},
     locks::Writer,
     segment::Segment,
@@ -97,6 +98,7 @@ pub(crate) fn take(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
         point("block-listed");
     });
     if block.is_none() {
+        writer.segment().wanted().store(len as u64, Ordering::Relaxed);
         slot.journal.new_len.store(listed as u32, Ordering::Release);
     }
     point("block-taken");
@@ -187,6 +189,7 @@ pub(crate) fn take_tree(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
         let class = class_for(rest.min(CHUNK_BYTES))?;
         let taken = take_noted(writer, class, &mut |block| word.store(block.0, Ordering::Release));
         if taken.is_none() {
+            writer.segment().wanted().store(len as u64, Ordering::Relaxed);
             word.store(0, Ordering::Release);
             return None;
         }
@@ -203,6 +206,12 @@ pub(crate) fn take_formed(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
 }
 
 fn take_noted(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
+    let block = find_and_take(writer, class, note)?;
+    evict::account(writer.segment(), writer.slot(), block_bytes(class)? as i64);
+    Some(block)
+}
+
+fn find_and_take(writer: &Writer<'_>, class: u32, note: &mut dyn FnMut(BlockRef)) -> Option<BlockRef> {
     let segment = writer.segment();
     let cursor = segment.heap_cursor(class);
     let pages = segment.geometry().arena_pages as u32;
@@ -446,7 +455,9 @@ fn free_block(segment: &Segment, slot: &Slot, block: BlockRef, owner: Option<u32
         // Release: the last look at the contents comes before the next user.
         if word.compare_exchange(seen, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             slot.freed_blocks.fetch_add(1, Ordering::Relaxed);
-            set_hint(segment, block.at());
+            if let Some(bytes) = set_hint(segment, block.at()) {
+                evict::account(segment, slot, -(bytes as i64));
+            }
         }
     } else if !block::is_used(seen) {
         // Never taken, or freed by an earlier run that may have died before it set the hint.
@@ -454,26 +465,33 @@ fn free_block(segment: &Segment, slot: &Slot, block: BlockRef, owner: Option<u32
     }
 }
 
-fn set_hint(segment: &Segment, at: u64) {
+/// Says that a block may be free; how large it is, if it lies in a page of the heap.
+fn set_hint(segment: &Segment, at: u64) -> Option<u64> {
     let page = ((at - segment.geometry().arena_at) / PAGE_BYTES) as u32;
     if u64::from(page) >= segment.geometry().arena_pages {
-        return;
+        return None;
     }
     let desc = segment.page(page);
     let state = desc.state.load(Ordering::Acquire);
-    let Some(bytes) = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP) else {
-        return;
-    };
+    let bytes = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP)?;
     let (start, count) = blocks(bytes);
-    let Some(number) = (at - segment.page_at(page)).checked_sub(start).map(|offset| offset / bytes) else {
-        return;
-    };
+    let number = (at - segment.page_at(page)).checked_sub(start).map(|offset| offset / bytes)?;
     if number < u64::from(count) {
         hints(segment, page, count)[number as usize / 64].fetch_or(1 << (number % 64), Ordering::AcqRel);
         if desc.hint.load(Ordering::SeqCst) == 0 {
             desc.hint.store(1, Ordering::SeqCst);
         }
     }
+    Some(bytes)
+}
+
+/// Bytes of a heap page's blocks that are in use, by their hints; `None` if it is no heap page.
+pub(crate) fn used_bytes(segment: &Segment, page: u32) -> Option<u64> {
+    let state = segment.page(page).state.load(Ordering::Acquire);
+    let bytes = block_bytes(state >> 8).filter(|_| state & kind::MASK == kind::HEAP)?;
+    let (_, count) = blocks(bytes);
+    let free: u32 = hints(segment, page, count).iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+    Some(u64::from(count.saturating_sub(free)) * bytes)
 }
 
 /// Whether a page is a heap page without a block in use. Behind the gate.
@@ -522,6 +540,51 @@ pub(crate) fn chunks_begin_with(segment: &Segment, tree: BlockRef, bytes: &[u8])
         let words = contents(segment, chunk(segment, tree, index), part.len());
         words.is_some_and(|words| equal(words, part))
     })
+}
+
+/// Calls `with` for a block and for every one that goes with it, so many at most as there can be. What is not in use, as a racing
+/// reader may find, is passed over.
+pub(crate) fn each_block(segment: &Segment, block: BlockRef, form: Form, with: &mut dyn FnMut(BlockRef)) {
+    let mut limits = (MAX_DEPTH + 3, segment.geometry().arena_pages * (PAGE_BYTES / BLOCK_ALIGN));
+    each_block_within(segment, block, form, with, &mut limits);
+}
+
+fn each_block_within(
+    segment: &Segment,
+    block: BlockRef,
+    form: Form,
+    with: &mut dyn FnMut(BlockRef),
+    limits: &mut (usize, u64),
+) {
+    if !is_used(segment, block) {
+        return;
+    }
+    with(block);
+    let mut each_part = |block: BlockRef, form: Form| {
+        if limits.0 > 0 && limits.1 > 0 {
+            *limits = (limits.0 - 1, limits.1 - 1);
+            each_block_within(segment, block, form, with, limits);
+            limits.0 += 1;
+        }
+    };
+    match form {
+        Form::Plain => {}
+        Form::Chunks => each_chunk(segment, block, &mut each_part),
+        Form::Ledger => each_listed(segment, block, &mut each_part),
+        Form::Fields => fields::each_part(segment, block, &mut each_part),
+    }
+}
+
+/// Bytes that a block takes, with all that goes with it.
+pub(crate) fn bytes_of(segment: &Segment, block: BlockRef, form: Form) -> u64 {
+    let mut bytes = 0;
+    each_block(segment, block, form, &mut |block| {
+        let page = block.at().saturating_sub(segment.geometry().arena_at) / PAGE_BYTES;
+        if page < segment.geometry().arena_pages {
+            bytes += block_bytes(segment.page(page as u32).state.load(Ordering::Relaxed) >> 8).unwrap_or(0);
+        }
+    });
+    bytes
 }
 
 /// Copies bytes into a block.

@@ -28,14 +28,16 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use shm_layout::{
+    KEYS_SPACE,
     heap::{BlockRef, CHUNK_BYTES},
+    keys::KEY_BYTES,
     row::{self, EXPIRE_WORD},
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
 
 use super::{
     crash::point,
-    directory, heap, keys,
+    directory, evict, heap, keys,
     locks::Writer,
     protocol::sequence,
     segment::{Refusal, Segment},
@@ -323,6 +325,7 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
     each(&mut |entry, _, row| {
         if action_of(entry) == action::INSERT {
             space.publish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
+            count_key(segment, slot, space, 1);
         }
     });
     point("published");
@@ -338,11 +341,19 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
             let freed = slot.freed_rows.load(Ordering::Relaxed);
             // Release: who finds the count unchanged, later, knows that no row was freed in between.
             slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
+            count_key(segment, slot, space, -1);
         } else {
             sequence::end(&header.sequence, begin_of(entry));
         }
     });
     point("row-even");
+}
+
+/// Counts the bytes of a key's record. One that is counted again after a death is put right by a recount.
+pub(super) fn count_key(segment: &Segment, slot: &Slot, space: &Space, keys: i64) {
+    if space.id == KEYS_SPACE {
+        evict::account(segment, slot, keys * KEY_BYTES as i64);
+    }
 }
 
 fn copy_image(segment: &Segment, space: &Space, entry: &Entry, row: u32) {

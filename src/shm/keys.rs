@@ -13,6 +13,7 @@ mod expired;
 mod fields;
 mod record;
 mod rename;
+mod room;
 mod several;
 mod version;
 mod walk;
@@ -38,12 +39,13 @@ use super::{
     rows::is_past,
     segment::{Refusal, Segment},
     space::{Found, Key, Space},
+    usage,
 };
 pub use batch::SetRule;
 pub use fields::Looked;
 pub use record::Kind;
 use record::Seen;
-pub(crate) use record::{cells_without, list_old_blocks, read_key};
+pub(crate) use record::{blocks_of, cells_without, list_old_blocks, read_key};
 pub use version::Version;
 pub(crate) use walk::finish_flush;
 
@@ -170,6 +172,9 @@ impl Keys {
                 let live = seen.filter(|seen| !is_past(seen.expire_at(), now_ms));
                 if live.is_none() {
                     cut(&mut out, start);
+                }
+                if let (Some(seen), true) = (&live, out.is_some()) {
+                    usage::touch(&self.segment, &self.space, seen.row, now_ms);
                 }
                 return Ok(live.map(|seen| Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }));
             }

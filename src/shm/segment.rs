@@ -14,7 +14,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,7 +30,10 @@ use shm_layout::{
     table, tally,
 };
 
-use super::{crash::point, departures::Departures, heap::CLASS_COUNT, mem::Mem, recovery, space::Space, threads};
+use super::{
+    crash::point, departures::Departures, evict::Allowance, heap::CLASS_COUNT, mem::Mem, recovery, space::Space,
+    threads, usage,
+};
 use crate::sys::{self, clock, file::Attachment, membarrier, memory};
 use error::failed;
 use file::{
@@ -59,6 +62,11 @@ struct Inner {
     keys_cursor: AtomicU32,
     exhausted: Exhausted,
     departures: Departures,
+    allowance: Allowance,
+    /// Whether reads note that keys were used.
+    notes_use: AtomicBool,
+    /// Bytes of the last value for which there was no room.
+    wanted: AtomicU64,
     name: Option<String>,
     backing: Backing,
 }
@@ -287,6 +295,9 @@ impl Segment {
             keys_cursor: AtomicU32::new(0),
             exhausted: Exhausted::default(),
             departures: Departures::default(),
+            allowance: Allowance::default(),
+            notes_use: AtomicBool::new(true),
+            wanted: AtomicU64::new(0),
             name: name.map(ToOwned::to_owned),
             backing,
         })))
@@ -316,6 +327,8 @@ impl Segment {
         header.pid_namespace.store(own_namespace()?, Ordering::Relaxed);
         header.master.store(u64::from(std::process::id()), Ordering::Relaxed);
         header.started_ms.store(clock::now_ms(), Ordering::Relaxed);
+        header.lfu_log_factor.store(usage::LOG_FACTOR, Ordering::Relaxed);
+        header.lfu_decay_minutes.store(usage::DECAY_MINUTES, Ordering::Relaxed);
         self.0.counters.set_all_hints(self);
         header.magic.store(MAGIC, Ordering::Relaxed);
         point("segment-filled");
@@ -476,6 +489,26 @@ impl Segment {
     /// What this process has gathered of keys that went.
     pub(crate) fn departures(&self) -> &Departures {
         &self.0.departures
+    }
+
+    /// What this process may still take before it looks how much is in use.
+    pub(crate) fn allowance(&self) -> &Allowance {
+        &self.0.allowance
+    }
+
+    /// Whether reads of this process note that keys were used.
+    pub(crate) fn notes_use(&self) -> bool {
+        self.0.notes_use.load(Ordering::Relaxed)
+    }
+
+    /// Says whether reads of this process note that keys were used, as they do at first.
+    pub fn note_use(&self, wanted: bool) {
+        self.0.notes_use.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Bytes of the last value for which there was no room.
+    pub(crate) fn wanted(&self) -> &AtomicU64 {
+        &self.0.wanted
     }
 
     pub(crate) fn keys_space(&self) -> Space {

@@ -118,6 +118,17 @@ impl Space {
         Some(segment.mem().slice(self.row_at(segment, row)?, self.row_words()))
     }
 
+    /// The usage word of a record; see [`super::usage`].
+    #[inline(always)]
+    pub(crate) fn usage<'a>(&self, segment: &'a Segment, row: u32) -> Option<&'a AtomicU32> {
+        if self.layout != Rows::Records {
+            return None;
+        }
+        let page = self.page_word(segment, row / keys::PAGE_RECORDS)?.load(Ordering::Acquire).checked_sub(1)?;
+        let at = keys::USAGE_AT + 4 * u64::from(row % keys::PAGE_RECORDS);
+        (u64::from(page) < segment.geometry().arena_pages).then(|| segment.mem().half(segment.page_at(page) + at))
+    }
+
     /// A group of the index.
     #[inline(always)]
     pub(crate) fn group<'a>(&self, segment: &'a Segment, group: u32) -> &'a Group {

@@ -309,11 +309,13 @@ fn undo_row(segment: &Segment, slot: &Slot, name: u64, hash: u64, rest: u64) {
         header.sequence.store(free_sequence(now), Ordering::Release);
         space.set_hint(segment, row);
         slot.freed_rows.fetch_add(1, Ordering::AcqRel);
+        journal::count_key(segment, slot, &space, -1);
         return;
     }
     header.meta.store(meta, Ordering::Relaxed);
     if act == action::DELETE {
         space.publish(segment, hash, row, true);
+        journal::count_key(segment, slot, &space, 1);
     }
     sequence::end(&header.sequence, now | 1);
 }

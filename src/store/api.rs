@@ -6,8 +6,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::{
-    Backend, Bus, Cell, Column, Condition, Departures, Error, Expiry, Interest, KvBackend, Made, Result, Row, RowPage,
-    Schema, Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
+    Backend, Bus, Cell, Column, Condition, Departures, Error, Expiry, Interest, KvBackend, Made, MemoryLimit,
+    MemoryUse, Result, Row, RowPage, Schema, Statistics, TableBackend, TableInfo, TableSpec, Ttl, Value, ValueRef,
     limits::{DEFAULT_KEY_BYTES, MAX_BATCH_ROWS, MAX_COUNTER_NAME_BYTES},
 };
 
@@ -189,7 +189,33 @@ impl Store {
         self.backend.sweep()
     }
 
-    /// Bytes of the segment, and how many of them are in use.
+    /// Says how much memory may be in use, and what goes when it is more. It holds for every process.
+    pub fn set_memory_limit(&self, limit: MemoryLimit) {
+        self.backend.set_memory_limit(limit);
+    }
+
+    /// Evicts until no more memory is in use than may be. Writes of the library need not be preceded by it: they evict
+    /// when there is no room at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if more is in use and nothing may go, [`Error::Busy`].
+    pub fn make_room(&self) -> Result<()> {
+        self.backend.make_room()
+    }
+
+    /// What memory is used for.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        self.backend.memory_use()
+    }
+
+    /// Says whether reads by this process count as use of their keys, as they do at first.
+    pub fn count_use(&self, wanted: bool) {
+        self.backend.count_use(wanted);
+    }
+
+    /// Bytes of the segment, and how many of them are set aside for something.
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
         self.backend.memory()

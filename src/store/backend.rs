@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::{
-    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, HashBackend, Interest, KvType,
-    LongDouble, Result, Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics, TableSpec, Target, Ttl,
-    ValueRef, Version,
+    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, HashBackend, Interest, KeyUsage, KvType,
+    LongDouble, MemoryLimit, MemoryUse, Result, Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics,
+    TableSpec, Target, Ttl, ValueRef, Version,
 };
 
 /// What `make` did.
@@ -84,7 +84,19 @@ pub trait Backend: Send + Sync {
 
     /// Frees a share of what has expired; called by every worker's tick. Returns how many were freed.
     fn sweep(&self) -> usize;
-    /// Bytes of the segment, and how many of them are in use.
+    /// Says how much memory may be in use, and what goes when it is more.
+    fn set_memory_limit(&self, limit: MemoryLimit);
+    /// Evicts until no more is in use than may be; before a write that may need memory. Next to nothing while much is left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`](super::Error::OutOfMemory) if more is in use and nothing may go.
+    fn make_room(&self) -> Result<()>;
+    /// What memory is used for.
+    fn memory_use(&self) -> MemoryUse;
+    /// Says whether reads by this process count as use of their keys, as they do at first.
+    fn count_use(&self, wanted: bool);
+    /// Bytes of the segment, and how many of them are set aside for something.
     fn memory(&self) -> (u64, u64);
 }
 
@@ -190,6 +202,14 @@ pub trait KvBackend: HashBackend {
     fn len(&self, db: u8) -> Result<u64>;
     /// Keys of a database that have an expiry.
     fn expiring(&self, db: u8) -> Result<u64>;
+    /// What is known of the use of a key.
+    fn usage(&self, db: u8, key: &[u8]) -> Result<Option<KeyUsage>>;
+    /// Notes that a key was used; false: there is none.
+    fn touch(&self, db: u8, key: &[u8]) -> Result<bool>;
+    /// Says for how long a key has not been used, or how often it is; false: there is none.
+    fn set_usage(&self, db: u8, key: &[u8], idle_seconds: Option<u64>, frequency: Option<u32>) -> Result<bool>;
+    /// Bytes of memory that a key and its value take.
+    fn bytes(&self, db: u8, key: &[u8]) -> Result<Option<u64>>;
     /// Deletes every key of one database, or of all.
     fn flush(&self, db: Option<u8>) -> Result<()>;
     /// What the key is now, to be compared later.

@@ -6,6 +6,7 @@ mod api;
 mod backend;
 mod bus;
 mod error;
+mod eviction;
 mod hash;
 mod interest;
 pub(crate) mod kv;
@@ -22,6 +23,7 @@ pub use api::{Counter, Keyspace, Store, Table};
 pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use bus::{Bus, Received, Targets};
 pub use error::{Error, Result};
+pub use eviction::{KeyUsage, MemoryLimit, MemoryUse, Policy};
 pub use hash::{DecideField, FieldPage, FieldUpdate, HashBackend, Pair};
 pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{

@@ -8,11 +8,12 @@ use std::{
 use super::{
     Common,
     entries::{Entries, Entry},
+    eviction::Uses,
     turn::Locked,
 };
 use crate::store::{
-    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result, ScanPage,
-    SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version,
+    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble, Policy,
+    Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version,
     kv::check,
     limits::{DATABASES, MAX_BATCH_ROWS, MAX_VALUE_BYTES},
     number,
@@ -57,6 +58,7 @@ type Database = Entries<Stored>;
 pub(super) struct MemoryKeyspace {
     max_keys: u64,
     common: Arc<Common>,
+    pub(super) uses: Uses,
     databases: Mutex<[Database; DATABASES]>,
 }
 
@@ -84,7 +86,7 @@ impl Open<'_> {
 
 impl MemoryKeyspace {
     pub(super) fn new(max_keys: u64, common: Arc<Common>) -> Self {
-        Self { max_keys, common, databases: Mutex::default() }
+        Self { max_keys, common, uses: Uses::default(), databases: Mutex::default() }
     }
 
     /// Everything, to be put back.
@@ -101,7 +103,7 @@ impl MemoryKeyspace {
         let mut databases = self.common.turn.lock(&self.databases);
         for (db, database) in databases.iter().enumerate() {
             let expired = database.iter().filter(|entry| Expiry::has_passed(entry.expires_at, now_ms));
-            expired.for_each(|entry| self.common.depart(db as u8, &entry.key));
+            expired.for_each(|entry| self.common.depart(db as u8, &entry.key, false));
         }
         self.freed(databases.iter_mut().map(|database| database.free_all_expired(now_ms)).sum())
     }
@@ -110,6 +112,27 @@ impl MemoryKeyspace {
     pub(super) fn bytes(&self) -> u64 {
         let databases = self.common.turn.lock(&self.databases);
         databases.iter().flat_map(Entries::iter).map(|entry| (entry.key.len() + entry.value.bytes()) as u64).sum()
+    }
+
+    /// Evicts until keys and values are no more than they may be.
+    pub(super) fn come_below_limit(&self) -> Result<()> {
+        let limit = self.uses.limit();
+        while limit.bytes > 0 && self.bytes() > limit.bytes {
+            let mut databases = self.common.turn.lock(&self.databases);
+            let may_go = |expires_at: Option<u64>| match limit.policy {
+                Policy::NoEviction => false,
+                policy => expires_at.is_some() || !policy.is_volatile(),
+            };
+            let victim = databases.iter().enumerate().find_map(|(db, database)| {
+                let entry = database.iter().find(|entry| may_go(entry.expires_at))?;
+                Some((db, entry.key.clone()))
+            });
+            let Some((db, key)) = victim else { return Err(Error::OutOfMemory) };
+            databases[db].remove(&key);
+            self.uses.count_eviction();
+            self.common.depart(db as u8, &key, true);
+        }
+        Ok(())
     }
 
     fn freed(&self, keys: usize) -> usize {
@@ -304,7 +327,7 @@ impl KvBackend for MemoryKeyspace {
         let now_ms = (self.common.clock)();
         let freed = self.common.turn.lock(&self.databases)[usize::from(db)].free_expired(key, now_ms) > 0;
         if freed {
-            self.common.depart(db, key);
+            self.common.depart(db, key, false);
         }
         Ok(self.freed(usize::from(freed)) > 0)
     }
@@ -395,6 +418,28 @@ impl KvBackend for MemoryKeyspace {
 
     fn expiring(&self, db: u8) -> Result<u64> {
         Ok(self.open(db, &[])?.get().iter().filter(|entry| entry.expires_at.is_some()).count() as u64)
+    }
+
+    fn usage(&self, db: u8, key: &[u8]) -> Result<Option<KeyUsage>> {
+        let open = self.open(db, &[key])?;
+        Ok(open.get().contains(key).then(|| self.uses.get(db, key, open.now_ms)))
+    }
+
+    fn touch(&self, db: u8, key: &[u8]) -> Result<bool> {
+        let open = self.open(db, &[key])?;
+        self.uses.touch(db, key, open.now_ms);
+        Ok(open.get().contains(key))
+    }
+
+    fn set_usage(&self, db: u8, key: &[u8], idle_seconds: Option<u64>, frequency: Option<u32>) -> Result<bool> {
+        let open = self.open(db, &[key])?;
+        self.uses.set(db, key, open.now_ms, idle_seconds, frequency);
+        Ok(open.get().contains(key))
+    }
+
+    fn bytes(&self, db: u8, key: &[u8]) -> Result<Option<u64>> {
+        let open = self.open(db, &[key])?;
+        Ok(open.get().get(key).map(|entry| (key.len() + entry.value.bytes()) as u64))
     }
 
     fn flush(&self, db: Option<u8>) -> Result<()> {

@@ -6,8 +6,8 @@ use super::{SharedStore, refused};
 use crate::{
     shm::{Change, KeyVersion, Kind, Record, SetRule},
     store::{
-        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KvBackend, KvType, LongDouble, Result,
-        ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
+        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble,
+        Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
         limits::MAX_BATCH_ROWS, number,
     },
     sys::clock,
@@ -361,6 +361,22 @@ impl KvBackend for SharedStore {
     fn expiring(&self, db: u8) -> Result<u64> {
         check(db, b"")?;
         Ok(self.keys.expiring(db))
+    }
+
+    fn usage(&self, db: u8, key: &[u8]) -> Result<Option<KeyUsage>> {
+        self.usage_of(db, key)
+    }
+
+    fn touch(&self, db: u8, key: &[u8]) -> Result<bool> {
+        self.touch_key(db, key)
+    }
+
+    fn set_usage(&self, db: u8, key: &[u8], idle_seconds: Option<u64>, frequency: Option<u32>) -> Result<bool> {
+        self.set_usage_of(db, key, idle_seconds, frequency)
+    }
+
+    fn bytes(&self, db: u8, key: &[u8]) -> Result<Option<u64>> {
+        self.bytes_of(db, key)
     }
 
     fn flush(&self, db: Option<u8>) -> Result<()> {

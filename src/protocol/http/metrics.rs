@@ -44,6 +44,8 @@ impl Page {
         let (bytes, used) = store.memory();
         self.single("store_memory_bytes", "gauge", "Bytes of the segment.", bytes);
         self.single("store_memory_used_bytes", "gauge", "Bytes of the segment in use.", used);
+        let evicted = store.memory_use().evicted;
+        self.single("store_evicted_keys_total", "counter", "Keys evicted because memory ran short.", evicted);
         let recoveries = store.statistics().recoveries();
         self.single("store_recoveries_total", "counter", "Dead processes whose slots were recovered.", recoveries);
         let counters = store.counters()?.len() as u64;

@@ -17,6 +17,7 @@ use super::{
         rows::{FreeRow, is_past},
         segment::Refusal,
         space::Key,
+        usage,
     },
     Keys, Kind, OPTIMISM,
     change::Step,
@@ -318,7 +319,10 @@ impl Keys {
                     seen => seen,
                 },
             };
-            values.push(seen.filter(|seen| is_string(seen, now_ms)).map(|_| value));
+            values.push(seen.filter(|seen| is_string(seen, now_ms)).map(|seen| {
+                usage::touch(&self.segment, &self.space, seen.row, now_ms);
+                value
+            }));
             true
         });
         steady.then_some(values)

@@ -17,17 +17,19 @@ use super::{
     super::{
         arena,
         crash::point,
-        gate, heap,
+        evict, gate, heap,
         journal::{Intent, RowChange},
         locks::{Writer, patiently},
         protocol::sequence,
         rows::{self, FreeRow, Room, claim_free, is_past},
         segment::Refusal,
         space::Key,
+        transaction, usage,
     },
     Change, Keys, Record,
     record::{Encoded, Seen, Tally, replaced_block},
 };
+use crate::sys::clock;
 
 /// Lost races after which a change locks before it looks.
 pub(super) const DEFEATS: u32 = 4;
@@ -63,6 +65,7 @@ impl Keys {
                 return Ok(None);
             }
             let sum = (seen.words[VALUE_WORD] as i64).checked_add(by);
+            usage::touch(&self.segment, &self.space, seen.row, now_ms);
             if let Some(sum) = sum {
                 rows::store_word(&writer, &self.space, seen.row, seen.sequence, VALUE_WORD, sum as u64)?;
             }
@@ -136,6 +139,10 @@ impl Keys {
         round: u32,
         records: bool,
     ) -> Result<(), Refusal> {
+        // In a transaction it would be no use: what goes gives its blocks back with the commit.
+        if !transaction::is_own(&self.segment) && evict::can_evict(&self.segment, now_ms) {
+            return self.make_room_by_evicting(patience, now_ms, round, records);
+        }
         let exhausted = self.segment.exhausted();
         let freed = rows::freed(&self.segment);
         if round == 0 && exhausted.is_still(freed, now_ms) {
@@ -242,6 +249,7 @@ impl Keys {
     /// Updates a locked record whose flags stay and of which one word changes; false if it is not such.
     fn update_word(&self, writer: &Writer<'_>, seen: &Seen, encoded: &Encoded, set: bool) -> Result<bool, Refusal> {
         let expiry_counts = (seen.expire_at() == 0) != (encoded.words[EXPIRE_WORD] == 0);
+        usage::touch(&self.segment, &self.space, seen.row, clock::now_ms());
         if seen.flags() != encoded.flags || expiry_counts || replaced_block(seen, encoded).is_some() {
             return Ok(false);
         }
@@ -296,6 +304,7 @@ impl Keys {
     ) {
         rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
         rows::fill(&self.segment, &self.space, free, &encoded.words);
+        evict::admit(&self.segment, &self.space, free.row, key.hash, clock::now_ms());
         let change = RowChange {
             action: action::INSERT,
             row: free.row,

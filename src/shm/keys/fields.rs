@@ -27,6 +27,7 @@ use super::{
         rows::is_past,
         segment::Refusal,
         space::Key,
+        usage,
     },
     Keys, Kind, OPTIMISM,
     change::{DEFEATS, Step},
@@ -75,6 +76,9 @@ impl Keys {
                 && seen.is_none_or(|seen| self.sequence(seen.row) == seen.sequence)
                 && gate::unchanged(&self.segment, gate)
             {
+                if let Some(seen) = seen.filter(|_| matches!(looked, Looked::Fields)) {
+                    usage::touch(&self.segment, &self.space, seen.row, now_ms);
+                }
                 return Ok(looked);
             }
             std::hint::spin_loop();

@@ -18,7 +18,7 @@ use shm_layout::{
 use super::{
     super::{
         crash::point,
-        gate, heap, journal,
+        evict, gate, heap, journal,
         locks::{self, Attempt, Writer, patiently},
         rows::{self, is_past},
         segment::{Refusal, Segment},
@@ -184,6 +184,7 @@ impl Keys {
         self.space.set_hint(&self.segment, row);
         point("record-hinted");
         header.sequence.store(sequence | 1, Ordering::Release);
+        evict::account(&self.segment, slot, -(shm_layout::keys::KEY_BYTES as i64));
     }
 }
 
