@@ -31,7 +31,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Every policy, in the order in which Redis lists them.
+    /// Every policy.
     pub const ALL: [Self; 8] = [
         Self::VolatileLru,
         Self::VolatileLfu,
@@ -42,27 +42,6 @@ impl Policy {
         Self::AllKeysRandom,
         Self::NoEviction,
     ];
-
-    /// Its name, as Redis has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoEviction => "noeviction",
-            Self::AllKeysLru => "allkeys-lru",
-            Self::AllKeysLfu => "allkeys-lfu",
-            Self::AllKeysRandom => "allkeys-random",
-            Self::VolatileLru => "volatile-lru",
-            Self::VolatileLfu => "volatile-lfu",
-            Self::VolatileRandom => "volatile-random",
-            Self::VolatileTtl => "volatile-ttl",
-        }
-    }
-
-    /// The policy of this name, in any case.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
-    }
 
     /// The policy that a word of the header names; what names none evicts nothing.
     #[must_use]

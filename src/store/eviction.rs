@@ -1,6 +1,67 @@
 //! What may be evicted, how much memory may be in use, and what is known of the use of keys.
 
-pub use shm_layout::eviction::Policy;
+/// What goes when memory runs short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Nothing: writes are refused.
+    #[default]
+    NoEviction,
+    /// What was not used lately.
+    AllKeysLru,
+    /// What is used seldom.
+    AllKeysLfu,
+    /// Anything.
+    AllKeysRandom,
+    /// Of what has an expiry, what was not used lately.
+    VolatileLru,
+    /// Of what has an expiry, what is used seldom.
+    VolatileLfu,
+    /// Anything that has an expiry.
+    VolatileRandom,
+    /// What expires next.
+    VolatileTtl,
+}
+
+impl Policy {
+    /// Every policy, in the order in which Redis lists them.
+    pub const ALL: [Self; 8] = [
+        Self::VolatileLru,
+        Self::VolatileLfu,
+        Self::VolatileRandom,
+        Self::VolatileTtl,
+        Self::AllKeysLru,
+        Self::AllKeysLfu,
+        Self::AllKeysRandom,
+        Self::NoEviction,
+    ];
+
+    /// Its name, as Redis has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoEviction => "noeviction",
+            Self::AllKeysLru => "allkeys-lru",
+            Self::AllKeysLfu => "allkeys-lfu",
+            Self::AllKeysRandom => "allkeys-random",
+            Self::VolatileLru => "volatile-lru",
+            Self::VolatileLfu => "volatile-lfu",
+            Self::VolatileRandom => "volatile-random",
+            Self::VolatileTtl => "volatile-ttl",
+        }
+    }
+
+    /// The policy of this name, in any case.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether only keys with an expiry go.
+    #[must_use]
+    pub const fn is_volatile(self) -> bool {
+        matches!(self, Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl)
+    }
+}
 
 /// How much may be in use, and what goes when it is more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,30 @@
 //! Eviction in the segment, and what is known of the use of keys and memory.
 
+use shm_layout::eviction;
+
 use super::{SharedStore, refused};
 use crate::{
-    store::{KeyUsage, MemoryLimit, MemoryUse, Result, kv::check},
+    store::{KeyUsage, MemoryLimit, MemoryUse, Policy, Result, kv::check},
     sys::clock,
 };
 
+/// The policy as the segment knows it.
+fn policy(policy: Policy) -> eviction::Policy {
+    match policy {
+        Policy::NoEviction => eviction::Policy::NoEviction,
+        Policy::AllKeysLru => eviction::Policy::AllKeysLru,
+        Policy::AllKeysLfu => eviction::Policy::AllKeysLfu,
+        Policy::AllKeysRandom => eviction::Policy::AllKeysRandom,
+        Policy::VolatileLru => eviction::Policy::VolatileLru,
+        Policy::VolatileLfu => eviction::Policy::VolatileLfu,
+        Policy::VolatileRandom => eviction::Policy::VolatileRandom,
+        Policy::VolatileTtl => eviction::Policy::VolatileTtl,
+    }
+}
+
 impl SharedStore {
     pub(super) fn set_limit(&self, limit: MemoryLimit) {
-        self.segment.set_memory_limit(limit.bytes, limit.policy, limit.lfu_log_factor, limit.lfu_decay_minutes);
+        self.segment.set_memory_limit(limit.bytes, policy(limit.policy), limit.lfu_log_factor, limit.lfu_decay_minutes);
     }
 
     pub(super) fn come_below_limit(&self) -> Result<()> {
