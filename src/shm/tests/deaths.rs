@@ -11,7 +11,7 @@ use std::{cell::Cell, collections::BTreeMap, sync::mpsc::channel, time::Duration
 use shm_layout::{row, slot::Held};
 
 use super::{super::*, NOW, set, table};
-use crate::shm::{crash::hook, directory, gate, tables::RowWords};
+use crate::shm::{FieldChange, Looked, crash::hook, directory, gate, tables::RowWords};
 
 /// Ends the calling thread as SIGKILL does.
 pub(super) fn die() -> ! {
@@ -102,6 +102,17 @@ fn read_state(segment: &Segment) -> State {
     keyspace.scan(None, NOW, 0, 0, 1000, &mut |key| names.push(key.to_vec())).expect("nobody is in the way");
     let value = |key: &Vec<u8>| {
         let mut value = Vec::new();
+        let looked = keyspace.read_fields(None, NOW, 0, key, &mut |fields| {
+            // Their own order depends on the segment's seed.
+            let mut all = BTreeMap::new();
+            let seen = fields.each_from(0, &mut |_, field, found| all.insert(field.to_vec(), found.to_vec()).is_none());
+            value = format!("{all:?}").into_bytes();
+            seen
+        });
+        if looked == Ok(Looked::Fields) {
+            return (key.clone(), value);
+        }
+        value.clear();
         keyspace.read(None, NOW, 0, key, Some(&mut value)).expect("nobody is in the way");
         (key.clone(), value)
     };
@@ -234,6 +245,33 @@ fn all_kinds(segment: &Segment) {
     rows.modify(None, NOW, b"b", &mut |_| Verdict::Remove).expect("nobody is in the way");
 }
 
+fn set_fields(segment: &Segment, key: &[u8], fields: std::ops::Range<u64>, value: Option<&[u8]>) {
+    let names: Vec<Vec<u8>> = fields.map(|i| format!("field {i}").into_bytes()).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let mut change = |_: usize, _: Option<&[u8]>| match value {
+        Some(value) => FieldChange::Set(value.into()),
+        None => FieldChange::Remove,
+    };
+    Keys::new(segment).change_fields(None, NOW, 0, key, &names, false, &mut change).expect("there is room");
+}
+
+fn some_hashes(segment: &Segment) {
+    set_fields(segment, b"hash", 0..60, Some(&[b'v'; 30]));
+    set_fields(segment, b"other", 0..3, Some(&[b'v'; 3000]));
+}
+
+/// Trees of nodes, some of which stay and are shared with the tree that is to come back.
+fn change_hashes(segment: &Segment) {
+    let keys = Keys::new(segment);
+    set_fields(segment, b"hash", 5..7, Some(b"changed"));
+    set_fields(segment, b"hash", 6..9, Some(&[b'w'; 2000]));
+    set_fields(segment, b"other", 0..2, None);
+    keys.rename(None, NOW, (0, b"hash"), (0, b"other"), false).expect("there is room");
+    set_fields(segment, b"hash", 0..5, Some(b"new"));
+    set_fields(segment, b"other", 50..70, Some(b"last"));
+    remove(&keys, b"hash");
+}
+
 /// Records and blocks change hands inside.
 fn over_and_over(segment: &Segment) {
     let keys = Keys::new(segment);
@@ -347,6 +385,7 @@ deaths! {
     transaction_of_all_kinds: everything, |segment| transact(segment, all_kinds);
     transaction_of_one_row_over_and_over: some_keys, |segment| transact(segment, over_and_over);
     transaction_with_a_flush: everything, |segment| transact(segment, flush_and_fill);
+    transaction_of_hashes: some_hashes, |segment| transact(segment, change_hashes);
     transaction_with_batches: some_keys, |segment| transact(segment, batches);
     counter_make: |_| {}, |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); };
     counter_delete: |segment| { Counters::new(segment).add(None, b"c", 1, None).unwrap(); },
