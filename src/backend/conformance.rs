@@ -74,6 +74,7 @@ macro_rules! suite {
                 cas_sets_only_what_is_as_expected
                 cas_compares_all_of_what_it_is_given
                 a_refused_cas_changes_nothing
+                the_last_to_release_a_row_deletes_it
                 delete_says_whether_there_was_a_row
                 getdel_gives_the_row_back_once
                 exactly_so_many_rows_fit

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Env, latency, server::REDIS_VERSION};
+use super::{Env, Kind, latency, server::REDIS_VERSION};
 use crate::store::{Result, Stat, limits::DATABASES};
 
 /// Writes a section's lines.
@@ -172,8 +172,10 @@ fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "evicted_keys", env.store.memory_use().evicted);
     line(text, "keyspace_hits", sum(Stat::Hits));
     line(text, "keyspace_misses", sum(Stat::Misses));
-    line(text, "pubsub_channels", 0);
-    line(text, "pubsub_patterns", 0);
+    line(text, "pubsub_channels", env.state.pubsub.channels(Kind::Channel)?.len());
+    line(text, "pubsub_patterns", env.state.pubsub.pattern_count());
+    line(text, "pubsubshard_channels", env.state.pubsub.channels(Kind::Shard)?.len());
+    line(text, "bus_overruns", sum(Stat::BusLost));
     line(text, "tracking_total_keys", sum(Stat::TrackingKeys));
     line(text, "tracking_total_items", sum(Stat::TrackingItems));
     line(text, "tracking_total_prefixes", sum(Stat::TrackingPrefixes));

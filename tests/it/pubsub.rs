@@ -3,10 +3,14 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
-use crate::harness::{Reply, Resp, Server, wait_until};
+use nix::sys::signal::Signal;
+
+use crate::harness::{Random, Reply, Resp, Server, signal, wait_until};
 
 const WORKERS: &str = "4";
 
@@ -202,4 +206,156 @@ fn http_clients_publish_and_listen_with_the_others() {
     let mut publisher = server.redis();
     let is_alone = || publisher.run("PUBLISH news x") == Reply::Int(1);
     assert!(wait_until(Duration::from_secs(30), is_alone), "listeners that have hung up are still counted");
+}
+
+/// Workers of which one at most is killed or stopped at a time, and who has which connection.
+struct Clients<'s> {
+    server: &'s Server,
+    all: Vec<(Resp, i32)>,
+}
+
+impl<'s> Clients<'s> {
+    fn new(server: &'s Server, count: usize) -> Self {
+        let mut links = clients(server, count);
+        links.iter_mut().for_each(|link| drop(link.run("PING")));
+        let owners = server.owners(links.iter().map(Resp::stream));
+        let all =
+            links.into_iter().zip(owners).map(|(link, owner)| (link, owner.expect("a worker serves it"))).collect();
+        Self { server, all }
+    }
+
+    /// Takes those of one worker away; they are the ones that nothing happens to.
+    fn of(&mut self, worker: i32, count: usize) -> Vec<Resp> {
+        let mut taken = Vec::new();
+        while taken.len() < count
+            && let Some(at) = self.all.iter().position(|(_, owner)| *owner == worker)
+        {
+            taken.push(self.all.swap_remove(at).0);
+        }
+        assert_eq!(taken.len(), count, "worker {worker} of {:?} has too few clients", self.server.workers());
+        taken
+    }
+}
+
+/// Publishes and reads while `disturb` is busy with the other workers: every message is heard by every subscriber, once and in order.
+fn all_messages_arrive(disturb: impl FnOnce(&Server, &[i32]) + Send) {
+    let server = Server::start(&["--workers", "4", "--memory", "64mb"]);
+    let workers = server.workers();
+    let (spared, others) = workers.split_at(2);
+    let mut clients = Clients::new(&server, 40);
+    let (mut publishers, mut listeners) = (clients.of(spared[0], 2), clients.of(spared[1], 3));
+    listeners.extend(clients.of(spared[0], 3));
+    listeners.iter_mut().for_each(|listener| drop(listener.run("SUBSCRIBE c")));
+    // These are in the way of what happens, and may be lost.
+    clients.all.iter_mut().for_each(|(client, _)| drop(client.run("SUBSCRIBE c")));
+    let done = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let publishing: Vec<_> = publishers
+            .iter_mut()
+            .enumerate()
+            .map(|(number, publisher)| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut sent = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let heard = publisher.run(&format!("PUBLISH c {number}-{sent}")).int();
+                        assert!(heard >= 6, "{heard} heard message {sent}");
+                        sent += 1;
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                    sent
+                })
+            })
+            .collect();
+        disturb(&server, others);
+        done.store(true, Ordering::Relaxed);
+        publishing.into_iter().map(|thread| thread.join().expect("a publisher")).collect::<Vec<u64>>()
+    });
+    for (at, listener) in listeners.iter_mut().enumerate() {
+        let mut next = [0, 0];
+        for _ in 0..sent.iter().sum() {
+            let read =
+                listener.read().unwrap_or_else(|error| panic!("listener {at} after {next:?} of {sent:?}: {error}"));
+            let text = read.items()[2].text();
+            let (number, message) = text.split_once('-').expect("of a publisher");
+            let number: usize = number.parse().expect("a number");
+            assert_eq!(message, next[number].to_string(), "of publisher {number}, to listener {at}");
+            next[number] += 1;
+        }
+        assert_eq!(listener.run("PING").items()[0], Reply::bulk("pong"));
+    }
+    assert!(sent.iter().all(|&sent| sent > 100), "only {sent:?} messages were sent");
+}
+
+#[test]
+fn kills_of_other_workers_lose_no_message() {
+    all_messages_arrive(|server, others| {
+        let mut random = Random::new();
+        let spared: Vec<i32> = server.workers().into_iter().filter(|worker| !others.contains(worker)).collect();
+        for _ in 0..30 {
+            let victims: Vec<i32> = server.workers().into_iter().filter(|worker| !spared.contains(worker)).collect();
+            if let Some(victim) = random.choose(&victims) {
+                signal(victim, Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_millis(70));
+        }
+    });
+}
+
+#[test]
+fn a_stopped_worker_holds_up_no_message() {
+    all_messages_arrive(|_, others| {
+        for _ in 0..2 {
+            signal(others[0], Signal::SIGSTOP);
+            thread::sleep(Duration::from_millis(700));
+            signal(others[0], Signal::SIGCONT);
+            thread::sleep(Duration::from_millis(200));
+        }
+    });
+}
+
+/// What a dead worker's subscribers had counted is gone with them, and a new one's count.
+#[test]
+fn subscribers_of_a_dead_worker_are_counted_no_more() {
+    let server = server();
+    let mut publisher = server.redis();
+    publisher.run("PING");
+    let own = server.owners([publisher.stream()])[0].expect("a worker serves it");
+    let mut listeners = Clients::new(&server, 8);
+    listeners.all.iter_mut().for_each(|(listener, _)| {
+        listener.run("SUBSCRIBE c");
+        listener.run("PSUBSCRIBE c*");
+    });
+    assert_eq!(publisher.run("PUBLISH c x"), Reply::Int(16));
+    let left = 2 * listeners.all.iter().filter(|(_, owner)| *owner == own).count() as i64;
+    server.workers().into_iter().filter(|worker| *worker != own).for_each(|worker| signal(worker, Signal::SIGKILL));
+    let counted = || publisher.run("PUBLISH c x") == Reply::Int(left);
+    assert!(wait_until(Duration::from_secs(10), counted), "the dead are still counted");
+}
+
+#[test]
+fn what_a_transaction_publishes_goes_out_behind_its_reply_or_never() {
+    let server = server();
+    let (mut own, mut other) = (server.redis(), server.redis());
+    own.run("HELLO 3");
+    own.run("SUBSCRIBE c d e");
+    (0..2).for_each(|_| drop(own.read().expect("a confirmation")));
+    other.run("SUBSCRIBE c");
+    for command in ["PUBLISH c first", "UNSUBSCRIBE d", "SET k v", "PUBLISH d nobody", "PUBLISH c second"] {
+        let queued = if command == "PUBLISH c first" { own.run("MULTI") } else { Reply::ok() };
+        assert_eq!((queued, own.run(command).text().as_str()), (Reply::ok(), "QUEUED"));
+    }
+    let answers = own.run("EXEC");
+    let [first, left, set, nobody, second] = answers.items() else { panic!("{answers:?}") };
+    assert_eq!((first, set, nobody, second), (&Reply::Int(2), &Reply::ok(), &Reply::Int(0), &Reply::Int(2)));
+    assert_eq!(left, &Reply::Push(vec![Reply::bulk("unsubscribe"), Reply::bulk("d"), Reply::Int(2)]));
+    for text in ["first", "second"] {
+        assert_eq!(own.read().expect("a message"), Reply::Push(message("c", text)));
+        assert_eq!(other.read().expect("a message"), Reply::Array(message("c", text)));
+    }
+    own.run("MULTI");
+    own.run("PUBLISH c never");
+    own.run("DISCARD");
+    assert_eq!(own.run("PUBLISH c third"), Reply::Int(2));
+    assert_eq!(other.read().expect("a message"), Reply::Array(message("c", "third")));
 }

@@ -5,7 +5,7 @@ use super::common::{
     users_of, wait_past,
 };
 use crate::{
-    Error, Store, Table, Value, row,
+    Column, Error, Store, Table, Value, row,
     store::{Cell, Condition, Expiry, Ttl, ValueRef},
 };
 
@@ -288,6 +288,20 @@ pub(crate) fn a_refused_cas_changes_nothing(store: &Store) {
 }
 
 // Deleting.
+
+pub(crate) fn the_last_to_release_a_row_deletes_it(store: &Store) {
+    let table = store.make("uses", 4, &[Column::int("a"), Column::int("b"), Column::string("s", 8)]).unwrap();
+    for column in [0, 1, 1] {
+        table.add_cell(b"k", column, ValueRef::Int(1)).unwrap();
+    }
+    table.write(b"k", &[(2, ValueRef::Bytes(b"text"))], Expiry::Keep, Condition::Always).unwrap();
+    assert_eq!((table.release("k", 1, 1), table.release("k", 0, 1)), (Ok(true), Ok(true)));
+    let row = table.get("k").unwrap().unwrap();
+    assert_eq!((row.get(0), row.get(1)), (ValueRef::Int(0), ValueRef::Int(1)));
+    assert_eq!((table.release("k", 1, 1), table.get("k"), table.count()), (Ok(true), Ok(None), Ok(0)));
+    assert_eq!(table.release("k", 1, 1), Ok(false));
+    assert!(matches!(table.release("k", 2, 1), Err(Error::WrongType { .. })));
+}
 
 pub(crate) fn delete_says_whether_there_was_a_row(store: &Store) {
     let table = users(store);

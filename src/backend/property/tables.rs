@@ -121,6 +121,8 @@ pub(super) enum RowOp {
     Set(usize, Vec<AnyCell>, Expiry, Condition),
     SetMany(Vec<(usize, Vec<AnyCell>)>),
     Add(usize, AnyCell),
+    /// Takes one, or a number, from a column.
+    Release(usize, AnyCell, bool),
     /// Compares with the row as it is, but for the first cells; then sets the second.
     Cas(usize, Vec<AnyCell>, Vec<AnyCell>),
     Delete(usize),
@@ -143,6 +145,7 @@ pub(super) fn row_op() -> impl Strategy<Value = RowOp> {
         12 => (key(), cells(), expiry(), condition()).prop_map(|(key, cells, e, c)| RowOp::Set(key, cells, e, c)),
         4 => vec((key(), cells()), 0..8).prop_map(RowOp::SetMany),
         8 => (key(), any_cell()).prop_map(|(key, cell)| RowOp::Add(key, cell)),
+        4 => (key(), any_cell(), any::<bool>()).prop_map(|(key, cell, all)| RowOp::Release(key, cell, all)),
         4 => (key(), vec(any_cell(), 0..2), cells()).prop_map(|(key, odd, set)| RowOp::Cas(key, odd, set)),
         5 => key().prop_map(RowOp::Delete),
         2 => key().prop_map(RowOp::Take),
@@ -196,6 +199,15 @@ impl RowOp {
             Self::Add(number, cell) => {
                 let (column, by) = cell.of(schema);
                 table.add_cell(&key(*number), column, by.as_ref()).into()
+            }
+            Self::Release(number, cell, all) => {
+                let column = cell.of(schema).0;
+                let held = table.get(key(*number)).ok().flatten().map(|row| row.get(column).to_value());
+                let by = match held {
+                    Some(Value::Int(held)) if *all => held,
+                    _ => 1,
+                };
+                table.release(key(*number), column, by).into()
             }
             Self::Cas(number, odd, set) => cas(table, &key(*number), odd, set).into(),
             Self::Delete(number) => table.delete(key(*number)).into(),

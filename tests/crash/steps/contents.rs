@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use store_master::{
     Row, Store,
-    store::{Error, ValueRef},
+    store::{Error, Received, ValueRef},
 };
 
 /// Rows and keys of one page of a scan.
@@ -50,6 +50,7 @@ pub(super) fn read(store: &Store, look: Look) -> Result<String, Error> {
             read => read?,
         }
     }
+    read_messages(store, &mut lines);
     for (name, value) in store.counters()? {
         lines.push(format!("counter {} = {value}", shown(&name)));
     }
@@ -59,6 +60,17 @@ pub(super) fn read(store: &Store, look: Look) -> Result<String, Error> {
         read_keys(store, look, db, &mut lines)?;
     }
     Ok(lines.join("\n"))
+}
+
+/// The messages of every ring.
+fn read_messages(store: &Store, lines: &mut Vec<String>) {
+    let (bus, mut message) = (store.bus(), Vec::new());
+    for ring in 0..bus.workers() {
+        let mut cursor = 0;
+        while let Received::Message(targets) = bus.receive(ring, &mut cursor, &mut message) {
+            lines.push(format!("message of {ring} for {:?}: {}", targets.iter().collect::<Vec<_>>(), shown(&message)));
+        }
+    }
 }
 
 /// Some rows as of one instant, and some keys as of another.

@@ -5,7 +5,7 @@
 
 use store_master::{
     Column, Counter, Table, row,
-    store::{Condition, Error, ExpireRule, Expiry, SetOptions, ValueRef},
+    store::{Condition, Error, ExpireRule, Expiry, SetOptions, Targets, ValueRef},
 };
 
 use super::{
@@ -231,6 +231,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation!(Counters "counter-cas" on [SOME, HOT], |c| said(counter(c, "d").compare_and_set(-1, 6))),
     operation!(Counters "counter-widen" on [SOME], |c| said(counter(c, "near").add(100))),
     operation!(Counters "counter-delete" on [SOME, LAST_ROW, HOT], |c| said(counter(c, "c").delete())),
+    // Messages.
+    operation!(Keys "publish" on [EMPTY, SOME], |c| {
+        c.store.bus().send(0, Targets::one(1), b"a message of some words, which a reader has whole or not at all");
+        String::new()
+    }),
+    operation!(Rows "count-in" on [EMPTY, SOME], |c| said(c.table().add_cell(b"a", 0, ValueRef::Int(1)))),
+    operation!(Rows "count-out" on [SOME, HOT], |c| said(c.table().release(b"a", 0, 1))),
     // Keys.
     operation!(Keys "key-new" on [EMPTY, SOME, OVERFLOW], |c| set(c, b"new", b"inline")),
     operation!(Keys "key-new-number" on [SOME], |c| set(c, b"new", b"12345678")),
