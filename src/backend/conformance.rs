@@ -173,6 +173,7 @@ macro_rules! suite {
                 an_expired_key_stays_gone
                 a_write_to_an_expired_key_makes_a_new_one
                 the_sweep_frees_expired_keys
+                keys_that_go_are_told_of_while_somebody_listens
                 rename_moves_value_and_expiry
                 rename_if_absent_spares_the_target
                 rename_onto_itself_changes_nothing

@@ -1,7 +1,10 @@
 //! What happens around a command while somebody listens. Before it, keys whose time has passed are freed, so that this is told of first,
 //! and the keys that a caching client is about to read are noted. After it, everybody is told of what it did.
 
-use super::{Class, Env, EventClasses, Kind, Message, Notice, call::Call, publish, refusal::Answer, table::Command};
+use super::{
+    Class, Env, EventClasses, Kind, Message, Notice, call::Call, keyspec::NOT_KEY, publish, refusal::Answer,
+    table::Command,
+};
 use crate::store::{Audience, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
 
 /// Before a command is carried out. A few loads if nobody listens.
@@ -11,16 +14,14 @@ use crate::store::{Audience, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
 /// [`crate::Error::Busy`]: a stopped process is in the way.
 #[inline]
 pub(crate) fn prepare(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
-    let looks = command.keys.0 > 0
-        && (call.session.tracks
-            || call.is_listened_to()
-            || call.env.state.settings.pause().is_just_over(call.env.now_ms));
+    let looks =
+        call.session.tracks || call.is_listened_to() || call.env.state.settings.pause().is_just_over(call.env.now_ms);
     if looks { look_ahead(call, command) } else { Ok(()) }
 }
 
 #[cold]
 fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
-    let reads = command.flags.contains(&"readonly");
+    let reads = command.has("readonly");
     let notices = &call.env.state.notices;
     let published = EventClasses::from_bits(call.env.store.interest().event_classes());
     let wants_absent = published.publishes(if reads { Class::Miss } else { Class::New });
@@ -43,17 +44,15 @@ fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
 
 /// The keys that a request names.
 fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let (first, last, step) = command.keys;
-    let len = call.args.len() as i64;
-    let last = if last < 0 { len + last } else { last.min(len - 1) };
     let args = call.args;
-    (first..=last).step_by(step.max(1) as usize).map(move |at| args.get(at as usize))
+    let specs = command.specs_of_keys().filter(|spec| spec.access != NOT_KEY);
+    specs.filter_map(move |spec| spec.places(&args)).flatten().map(move |at| args.get(at))
 }
 
 /// After a command was carried out: a read tells of what it did not find.
 #[inline]
 pub(crate) fn conclude(call: &Call<'_, '_>, command: &Command) {
-    if command.keys.0 > 0 && call.is_listened_to() && command.flags.contains(&"readonly") {
+    if call.is_listened_to() && command.has("readonly") {
         for (db, key) in call.env.state.notices.take_absent() {
             call.notify_in(db, Class::Miss, "keymiss", &key);
         }

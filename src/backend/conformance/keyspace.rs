@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Error, Store,
-    store::{Condition, ExpireRule, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl, limits::DATABASES},
+    store::{
+        Audience, Condition, Departed, Departures, ExpireRule, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl,
+        limits::DATABASES,
+    },
 };
 
 /// Lengths around which a backend is likely to change how it keeps a value.
@@ -447,6 +450,30 @@ pub(crate) fn a_write_to_an_expired_key_makes_a_new_one(store: &Store) {
         (kv.rename(0, b"fresh", b"g", true), value(store, "g"), ttl(store, "g")),
         (Ok(true), bytes("1"), Ttl::Never)
     );
+}
+
+pub(crate) fn keys_that_go_are_told_of_while_somebody_listens(store: &Store) {
+    let gone = |db, key: &str| Departed { db, key: key.as_bytes().to_vec(), evicted: false };
+    store.gather_departures();
+    assert_eq!(store.take_departures(), None);
+    store.interest().join(Audience::Watchers, 0);
+    put(store, "lives", "1");
+    let (at_ms, options) = (soon_ms(), |at_ms| SetOptions { expiry: Expiry::At(at_ms), ..SetOptions::default() });
+    store.kv().set(3, b"asked for", b"1", options(at_ms)).unwrap();
+    store.kv().set(0, b"swept", b"1", options(at_ms)).unwrap();
+    wait_past(at_ms);
+    assert_eq!(
+        (store.kv().free_expired(3, b"asked for"), store.kv().free_expired(3, b"asked for")),
+        (Ok(true), Ok(false))
+    );
+    assert_eq!((store.kv().free_expired(0, b"lives"), store.kv().free_expired(0, b"none")), (Ok(false), Ok(false)));
+    assert_eq!(store.take_departures(), Some(Departures { keys: vec![gone(3, "asked for")], lost: false }));
+    assert_eq!((store.take_departures(), store.kv().exists(3, b"asked for")), (None, Ok(false)));
+    for _ in 0..1000 {
+        store.sweep();
+    }
+    assert_eq!(store.take_departures(), Some(Departures { keys: vec![gone(0, "swept")], lost: false }));
+    assert_eq!(value(store, "lives"), Some(b"1".to_vec()));
 }
 
 pub(crate) fn the_sweep_frees_expired_keys(store: &Store) {
