@@ -9,31 +9,82 @@ use super::{
     table::{ADMIN, Command, PLAIN, PLAIN_FAST},
 };
 
+const SAVES: &[&str] = &["admin", "noscript", "no_async_loading"];
+const REPLICATES: &[&str] = &["admin", "noscript", "stale", "no_async_loading"];
+
 pub(crate) const COMMANDS: &[Command] = &[
-    command("asking", 1, no_cluster).flags(PLAIN_FAST).docs("3.0.0", "", "Is refused: there is no cluster."),
-    command("bgrewriteaof", 1, nothing_on_disk).docs("1.0.0", "", "Is refused: nothing is written to disk."),
-    command("bgsave", -1, nothing_on_disk).docs("1.0.0", "[SCHEDULE]", "Is refused: nothing is written to disk."),
-    command("cluster", -2, no_cluster).docs("3.0.0", "", "Is refused: there is no cluster."),
+    command("asking", 1, no_cluster).flags(&["fast"]).categories(&["connection"]).docs(
+        "3.0.0",
+        "",
+        "Is refused: there is no cluster.",
+    ),
+    command("bgrewriteaof", 1, nothing_on_disk).flags(SAVES).docs(
+        "1.0.0",
+        "",
+        "Is refused: nothing is written to disk.",
+    ),
+    command("bgsave", -1, nothing_on_disk).flags(SAVES).docs(
+        "1.0.0",
+        "[SCHEDULE]",
+        "Is refused: nothing is written to disk.",
+    ),
+    command("cluster", -2, no_cluster).flags(&[]).docs("3.0.0", "", "Is refused: there is no cluster."),
     command("debug", -2, no_debug).docs("1.0.0", "", "Is refused."),
-    command("failover", -1, no_replicas).docs("6.2.0", "", "Is refused: there are no replicas."),
-    command("lastsave", 1, lastsave).flags(PLAIN_FAST).docs("1.0.0", "", "Returns when the server was started."),
-    command("module", -2, module_help).docs("4.0.0", "", "Commands about modules.").subcommands(MODULE),
-    command("readonly", 1, no_cluster).flags(PLAIN_FAST).docs("3.0.0", "", "Is refused: there is no cluster."),
-    command("readwrite", 1, no_cluster).flags(PLAIN_FAST).docs("3.0.0", "", "Is refused: there is no cluster."),
-    command("replicaof", 3, replicaof).docs("5.0.0", "NO ONE", "Is accepted for NO ONE: there are no replicas."),
-    command("role", 1, role).flags(PLAIN_FAST).docs("2.8.12", "", "Returns the role, master, and no replicas."),
-    command("save", 1, nothing_on_disk).docs("1.0.0", "", "Is refused: nothing is written to disk."),
-    command("shutdown", -1, shutdown).docs(
+    command("failover", -1, no_replicas).flags(&["admin", "noscript", "stale"]).docs(
+        "6.2.0",
+        "",
+        "Is refused: there are no replicas.",
+    ),
+    command("lastsave", 1, lastsave)
+        .flags(PLAIN_FAST)
+        .categories(&["admin", "dangerous"])
+        .tips(&["nondeterministic_output"])
+        .docs("1.0.0", "", "Returns when the server was started."),
+    command("module", -2, module_help).flags(&[]).docs("4.0.0", "", "Commands about modules.").subcommands(MODULE),
+    command("readonly", 1, no_cluster).flags(PLAIN_FAST).categories(&["connection"]).docs(
+        "3.0.0",
+        "",
+        "Is refused: there is no cluster.",
+    ),
+    command("readwrite", 1, no_cluster).flags(PLAIN_FAST).categories(&["connection"]).docs(
+        "3.0.0",
+        "",
+        "Is refused: there is no cluster.",
+    ),
+    command("replicaof", 3, replicaof).flags(REPLICATES).docs(
+        "5.0.0",
+        "NO ONE",
+        "Is accepted for NO ONE: there are no replicas.",
+    ),
+    command("role", 1, role).flags(&["noscript", "loading", "stale", "fast"]).categories(&["admin", "dangerous"]).docs(
+        "2.8.12",
+        "",
+        "Returns the role, master, and no replicas.",
+    ),
+    command("save", 1, nothing_on_disk).flags(&["admin", "noscript", "no_async_loading", "no_multi"]).docs(
+        "1.0.0",
+        "",
+        "Is refused: nothing is written to disk.",
+    ),
+    command("shutdown", -1, shutdown).flags(&["admin", "noscript", "loading", "stale", "no_multi", "allow_busy"]).docs(
         "1.0.0",
         "[NOSAVE] [NOW] [FORCE]",
         "Ends the server and all its workers, as a signal to the master does.",
     ),
-    command("slaveof", 3, replicaof).docs("1.0.0", "NO ONE", "Is accepted for NO ONE: there are no replicas."),
+    command("slaveof", 3, replicaof).flags(REPLICATES).docs(
+        "1.0.0",
+        "NO ONE",
+        "Is accepted for NO ONE: there are no replicas.",
+    ),
 ];
 
 const MODULE: &[Command] = &[
     sub("module|help", 2, module_help).docs("5.0.0", "", "Lists the subcommands."),
-    sub("module|list", 2, module_list).docs("4.0.0", "", "Returns the modules; there are none."),
+    sub("module|list", 2, module_list).flags(&["admin", "noscript"]).tips(&["nondeterministic_output_order"]).docs(
+        "4.0.0",
+        "",
+        "Returns the modules; there are none.",
+    ),
 ];
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
@@ -49,7 +100,7 @@ fn no_cluster(_: &mut Call<'_, '_>) -> Answer {
 }
 
 fn nothing_on_disk(_: &mut Call<'_, '_>) -> Answer {
-    refuse("ERR nothing is written to disk, so there is nothing to save")
+    refuse("ERR nothing is kept on a disk; a named segment outlives the server, see --segment")
 }
 
 fn no_debug(_: &mut Call<'_, '_>) -> Answer {
@@ -122,7 +173,7 @@ mod tests {
                 ("REPLICAOF NO ONE", "+OK"),
                 ("REPLICAOF localhost 1", "-ERR replication is not supported"),
                 ("MODULE LIST", "*0"),
-                ("BGSAVE", "-ERR nothing is written to disk, so there is nothing to save"),
+                ("BGSAVE", "-ERR nothing is kept on a disk; a named segment outlives the server, see --segment"),
                 ("DEBUG SLEEP 0", "-ERR DEBUG command not allowed"),
                 ("FUNCTION STATS", "*4 $14 running_script $-1 $7 engines *0"),
                 ("FUNCTION KILL", "-NOTBUSY No scripts in execution right now."),

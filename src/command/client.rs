@@ -11,7 +11,7 @@ use super::{
     pause,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     session::Replies,
-    table::{ADMIN, Command, PLAIN, PLAIN_ALONE, PLAIN_NOSCRIPT},
+    table::{ADMIN, Command, PLAIN, PLAIN_NOSCRIPT},
     tracking,
 };
 use crate::store::Targets;
@@ -67,7 +67,7 @@ const CLIENT: &[Command] = &[
         "timeout [WRITE | ALL]",
         "Holds back the commands of all clients for some milliseconds.",
     ),
-    sub("client|reply", 3, reply).flags(PLAIN_ALONE).docs(
+    sub("client|reply", 3, reply).flags(&["noscript", "loading", "stale", "no_multi"]).docs(
         "3.2.0",
         "ON | OFF | SKIP",
         "Says whether the connection wants replies.",

@@ -21,12 +21,11 @@ pub(crate) const COMMANDS: &[Command] = &[
 ];
 
 const FUNCTION: &[Command] = &[
-    sub("function|delete", 3, function_delete).flags(&["write", "noscript"]).docs(
-        "7.0.0",
-        "library-name",
-        "Is refused: there are no libraries.",
-    ),
-    sub("function|dump", 2, function_dump).docs(
+    sub("function|delete", 3, function_delete)
+        .flags(&["write", "noscript"])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .docs("7.0.0", "library-name", "Is refused: there are no libraries."),
+    sub("function|dump", 2, function_dump).flags(&["noscript"]).docs(
         "7.0.0",
         "",
         "Returns the libraries, none, in the format of dump files.",
@@ -36,20 +35,35 @@ const FUNCTION: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .docs("7.0.0", "[ASYNC | SYNC]", "Deletes all libraries; there are none."),
     sub("function|help", 2, function_help).docs("7.0.0", "", "Lists the subcommands."),
-    sub("function|kill", 2, nothing_runs).docs("7.0.0", "", "Is refused: no function runs."),
+    sub("function|kill", 2, nothing_runs)
+        .flags(&["noscript", "allow_busy"])
+        .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
+        .docs("7.0.0", "", "Is refused: no function runs."),
     sub("function|list", -2, function_list).flags(&["noscript"]).tips(&["nondeterministic_output_order"]).docs(
         "7.0.0",
         "[LIBRARYNAME library-name-pattern] [WITHCODE]",
         "Returns the libraries; there are none.",
     ),
-    sub("function|stats", 2, function_stats).docs("7.0.0", "", "Says that no function runs."),
+    sub("function|stats", 2, function_stats)
+        .flags(&["noscript", "allow_busy"])
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .docs("7.0.0", "", "Says that no function runs."),
 ];
 
 const SCRIPT: &[Command] = &[
-    sub("script|exists", -3, script_exists).docs("2.6.0", "sha1...", "Says of each script that it is not there."),
-    sub("script|flush", -2, script_flush).docs("2.6.0", "[ASYNC | SYNC]", "Forgets all scripts; there are none."),
+    sub("script|exists", -3, script_exists)
+        .flags(&["noscript"])
+        .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
+        .docs("2.6.0", "sha1...", "Says of each script that it is not there."),
+    sub("script|flush", -2, script_flush)
+        .flags(&["noscript"])
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .docs("2.6.0", "[ASYNC | SYNC]", "Forgets all scripts; there are none."),
     sub("script|help", 2, script_help).docs("5.0.0", "", "Lists the subcommands."),
-    sub("script|kill", 2, nothing_runs).docs("2.6.0", "", "Is refused: no script runs."),
+    sub("script|kill", 2, nothing_runs)
+        .flags(&["noscript", "allow_busy"])
+        .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
+        .docs("2.6.0", "", "Is refused: no script runs."),
 ];
 
 /// No libraries, in the format of dump files: its version, and a checksum.

@@ -8,20 +8,19 @@ use super::{
     call::Call,
     introspect::help,
     refusal::{Answer, refuse},
-    table::{self, ADMIN, Command},
+    table::{self, ADMIN, Command, PLAIN},
 };
 use crate::store::tally::{BUCKETS, Calls, SAMPLES, Sample};
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("latency", -2, latency_help)
     .group("server")
-    .flags(ADMIN)
     .docs("2.8.13", "", "Commands about slowness.")
     .subcommands(LATENCY)];
 
 const LATENCY: &[Command] = &[
     sub("latency|doctor", 2, doctor).docs("2.8.13", "", "Says in words what was slow."),
     sub("latency|graph", 3, graph).docs("2.8.13", "event", "Draws the moments of an event."),
-    sub("latency|help", 2, latency_help).docs("2.8.13", "", "Lists the subcommands."),
+    sub("latency|help", 2, latency_help).flags(PLAIN).tips(&[]).docs("2.8.13", "", "Lists the subcommands."),
     sub("latency|histogram", -2, histogram).docs(
         "7.0.0",
         "[command...]",
@@ -29,11 +28,19 @@ const LATENCY: &[Command] = &[
     ),
     sub("latency|history", 3, history).docs("2.8.13", "event", "Returns the moments of an event."),
     sub("latency|latest", 2, latest).docs("2.8.13", "", "Returns the latest moment of each event."),
-    sub("latency|reset", -2, reset).docs("2.8.13", "[event...]", "Forgets the moments of events."),
+    sub("latency|reset", -2, reset).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
+        "2.8.13",
+        "[event...]",
+        "Forgets the moments of events.",
+    ),
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler).group("server").flags(ADMIN)
+    Command::sub(full_name, arity, handler).group("server").flags(ADMIN).tips(&[
+        "nondeterministic_output",
+        "request_policy:all_nodes",
+        "response_policy:special",
+    ])
 }
 
 /// The kinds of events, by their number in the tally.

@@ -8,7 +8,7 @@ use super::{
     parameters,
     refusal::{Answer, refuse},
     settings::Unsettable,
-    table::{ADMIN, ADMIN_ALONE, Command, PLAIN, PLAIN_FAST},
+    table::{ADMIN, Command, PLAIN, PLAIN_FAST},
 };
 use crate::store::Stat;
 
@@ -32,12 +32,6 @@ pub(crate) const COMMANDS: &[Command] = &[
         "0.1.0",
         "",
         "Returns what the workers counted, all together and each alone.",
-    ),
-    command("save", 1, save).flags(ADMIN_ALONE).docs("1.0.0", "", "Is refused: nothing is kept on a disk."),
-    command("shutdown", -1, shutdown).flags(ADMIN_ALONE).docs(
-        "1.0.0",
-        "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
-        "Is refused: the master is stopped by a signal.",
     ),
     command("config", -2, config_help).flags(&[]).docs("2.0.0", "", "Commands about settings.").subcommands(CONFIG),
 ];
@@ -70,14 +64,6 @@ fn information(call: &mut Call<'_, '_>) -> Answer {
     call.env.state.meter.flush();
     let sections: Vec<String> = (1..call.args.len()).map(|at| call.text(at).to_ascii_lowercase()).collect();
     Ok(Reply::Verbatim(info::text(call.env, &sections)?))
-}
-
-fn save(_: &mut Call<'_, '_>) -> Answer {
-    refuse("ERR nothing is kept on a disk; a named segment outlives the server, see --segment")
-}
-
-fn shutdown(_: &mut Call<'_, '_>) -> Answer {
-    refuse("ERR clients do not stop the server; send SIGTERM to its master")
 }
 
 fn time(call: &mut Call<'_, '_>) -> Answer {

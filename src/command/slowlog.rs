@@ -12,25 +12,34 @@ use super::{
     introspect::help,
     monitor, parse_int,
     refusal::{Answer, Refusal, refuse},
-    table::{ADMIN, Command},
+    table::{Command, PLAIN},
 };
 use crate::store::{Column, Condition, Expiry, Result, Row, Store, Table, TableSpec, ValueRef};
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("slowlog", -2, slowlog_help)
     .group("server")
-    .flags(ADMIN)
     .docs("2.2.12", "", "Commands about the log of slow commands.")
     .subcommands(SLOWLOG)];
 
 const SLOWLOG: &[Command] = &[
-    sub("slowlog|get", -2, get).docs("2.2.12", "[count]", "Returns the latest entries; -1: all of them."),
-    sub("slowlog|help", 2, slowlog_help).docs("6.2.0", "", "Lists the subcommands."),
-    sub("slowlog|len", 2, len).docs("2.2.12", "", "Returns the number of entries."),
-    sub("slowlog|reset", 2, reset).docs("2.2.12", "", "Empties the log."),
+    sub("slowlog|get", -2, get).tips(&["request_policy:all_nodes", "nondeterministic_output"]).docs(
+        "2.2.12",
+        "[count]",
+        "Returns the latest entries; -1: all of them.",
+    ),
+    sub("slowlog|help", 2, slowlog_help).flags(PLAIN).docs("6.2.0", "", "Lists the subcommands."),
+    sub("slowlog|len", 2, len)
+        .tips(&["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"])
+        .docs("2.2.12", "", "Returns the number of entries."),
+    sub("slowlog|reset", 2, reset).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
+        "2.2.12",
+        "",
+        "Empties the log.",
+    ),
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler).group("server").flags(ADMIN)
+    Command::sub(full_name, arity, handler).group("server").flags(&["admin", "loading", "stale"])
 }
 
 /// Bytes of the segment for each entry that the log has room for.

@@ -102,10 +102,6 @@ pub(crate) const OPEN: &[&str] = &["noscript", "loading", "stale", "fast", "no_a
 pub(crate) const PLAIN_NOSCRIPT: &[&str] = &["noscript", "loading", "stale"];
 /// Flags of a command for administrators.
 pub(crate) const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
-/// Flags of a command for administrators that no transaction may hold.
-pub(crate) const ADMIN_ALONE: &[&str] = &["admin", "noscript", "loading", "stale", "no_multi"];
-/// Flags of a command about the connection that no transaction may hold.
-pub(crate) const PLAIN_ALONE: &[&str] = &["loading", "stale", "no_multi"];
 
 impl Command {
     /// A command with neither keys nor flags nor documentation.
