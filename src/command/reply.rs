@@ -98,6 +98,15 @@ impl Reply {
         bytes.map_or(Self::Null, Self::Bulk)
     }
 
+    /// The reply if it consists of messages, which are sent even to a client that wants no replies; else nothing.
+    pub(crate) fn if_push(self) -> Self {
+        match self {
+            Self::Push(_) => self,
+            Self::Several(replies) => Self::Several(replies.into_iter().map(Self::if_push).collect()),
+            _ => Self::Nothing,
+        }
+    }
+
     /// An error.
     pub fn error(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Error(text.into())

@@ -168,9 +168,9 @@ impl Session {
     pub(crate) fn answered(&mut self, reply: Reply) -> Reply {
         let (reply, next) = match self.replies {
             Replies::Wanted => (reply, Replies::Wanted),
-            Replies::Unwanted => (Reply::Nothing, Replies::Unwanted),
+            Replies::Unwanted => (reply.if_push(), Replies::Unwanted),
             Replies::SkipNext => (reply, Replies::Skip),
-            Replies::Skip => (Reply::Nothing, Replies::Wanted),
+            Replies::Skip => (reply.if_push(), Replies::Wanted),
         };
         self.replies = next;
         reply

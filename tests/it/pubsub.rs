@@ -359,3 +359,17 @@ fn what_a_transaction_publishes_goes_out_behind_its_reply_or_never() {
     assert_eq!(own.run("PUBLISH c third"), Reply::Int(2));
     assert_eq!(other.read().expect("a message"), Reply::Array(message("c", "third")));
 }
+
+#[test]
+fn confirmations_and_messages_come_even_with_replies_off() {
+    let server = server();
+    let (mut silent, mut publisher) = (server.redis(), server.redis());
+    silent.run("HELLO 3");
+    silent.send(b"CLIENT REPLY OFF\r\n").expect("a socket");
+    let confirmed = Reply::Push(vec![Reply::bulk("subscribe"), Reply::bulk("c"), Reply::Int(1)]);
+    assert_eq!(silent.run("SUBSCRIBE c"), confirmed);
+    assert_eq!(publisher.run("PUBLISH c x"), Reply::Int(1));
+    silent.send(b"GET nothing\r\n").expect("a socket");
+    assert_eq!(silent.read().expect("a message"), Reply::Push(message("c", "x")));
+    assert_eq!(silent.run("UNSUBSCRIBE c").items()[0], Reply::bulk("unsubscribe"));
+}
