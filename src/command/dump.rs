@@ -41,11 +41,12 @@ fn dump(call: &mut Call<'_, '_>) -> Answer {
 struct Options {
     replace: bool,
     absolute: bool,
+    idle_seconds: Option<u64>,
+    frequency: Option<u32>,
 }
 
 fn options(call: &Call<'_, '_>) -> Answer<Options> {
     let mut options = Options::default();
-    let (mut idle, mut frequency) = (false, false);
     let mut at = 4;
     while at < call.args.len() {
         let more = at + 1 < call.args.len();
@@ -53,16 +54,18 @@ fn options(call: &Call<'_, '_>) -> Answer<Options> {
             options.replace = true;
         } else if call.args.is(at, "ABSTTL") {
             options.absolute = true;
-        } else if call.args.is(at, "IDLETIME") && more && !frequency {
-            (at, idle) = (at + 1, true);
-            if call.int(at)? < 0 {
+        } else if call.args.is(at, "IDLETIME") && more && options.frequency.is_none() {
+            at += 1;
+            let Ok(seconds) = u64::try_from(call.int(at)?) else {
                 return refuse("ERR Invalid IDLETIME value, must be >= 0");
-            }
-        } else if call.args.is(at, "FREQ") && more && !idle {
-            (at, frequency) = (at + 1, true);
-            if !(0..=255).contains(&call.int(at)?) {
+            };
+            options.idle_seconds = Some(seconds);
+        } else if call.args.is(at, "FREQ") && more && options.idle_seconds.is_none() {
+            at += 1;
+            let Ok(frequency) = u8::try_from(call.int(at)?) else {
                 return refuse("ERR Invalid FREQ value, must be >= 0 and <= 255");
-            }
+            };
+            options.frequency = Some(frequency.into());
         } else {
             return refuse(SYNTAX);
         }
@@ -96,6 +99,9 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
     })?;
     if taken {
         return refuse(TAKEN);
+    }
+    if options.idle_seconds.is_some() || options.frequency.is_some() {
+        call.kv().set_usage(call.db(), key, options.idle_seconds, options.frequency)?;
     }
     call.count_writes(1);
     call.notify(Class::Generic, "restore", key);

@@ -8,7 +8,7 @@ use super::{
     introspect::help,
     keyspec::RO,
     parse_int,
-    refusal::Answer,
+    refusal::{Answer, refuse},
     table::{Command, PLAIN, READ},
 };
 use crate::store::KvType;
@@ -26,7 +26,17 @@ const OBJECT: &[Command] = &[
         "key",
         "Returns the name of the encoding of a value.",
     ),
+    sub("object|freq", 3, frequency).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
+        "4.0.0",
+        "key",
+        "Returns how often a key is used, by the count of an LFU policy.",
+    ),
     sub("object|help", 2, object_help).flags(PLAIN).docs("6.2.0", "", "Lists the subcommands."),
+    sub("object|idletime", 3, idle_time).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
+        "2.2.3",
+        "key",
+        "Returns the seconds since a key was used.",
+    ),
     sub("object|refcount", 3, refcount).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
         "2.2.3",
         "key",
@@ -67,6 +77,28 @@ fn string_encoding(value: &[u8]) -> &'static str {
     }
 }
 
+/// Why a policy does not tell what was asked for, as Redis says it.
+const NOT_LFU: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+const NOT_LRU: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+
+fn frequency(call: &mut Call<'_, '_>) -> Answer {
+    let usage = call.kv().usage(call.db(), call.key(2)?)?;
+    match usage {
+        None => Ok(Reply::Null),
+        Some(_) if !call.env.state.settings.limit().policy.is_lfu() => refuse(NOT_LFU),
+        Some(usage) => Ok(Reply::Int(i64::from(usage.frequency))),
+    }
+}
+
+fn idle_time(call: &mut Call<'_, '_>) -> Answer {
+    let usage = call.kv().usage(call.db(), call.key(2)?)?;
+    match usage {
+        None => Ok(Reply::Null),
+        Some(_) if call.env.state.settings.limit().policy.is_lfu() => refuse(NOT_LRU),
+        Some(usage) => Ok(Reply::Int(i64::try_from(usage.idle_seconds).unwrap_or(i64::MAX))),
+    }
+}
+
 fn refcount(call: &mut Call<'_, '_>) -> Answer {
     let found = call.kv().exists(call.db(), call.key(2)?)?;
     Ok(if found { Reply::Int(1) } else { Reply::Null })
@@ -74,6 +106,27 @@ fn refcount(call: &mut Call<'_, '_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use crate::command::testing::{Server as Tested, check as check_all};
+
+    #[test]
+    fn the_policy_says_what_is_told_of_use() {
+        let server = Tested::new();
+        server.run("SET key 1");
+        assert!(server.run("OBJECT FREQ key").starts_with("-ERR An LFU maxmemory policy is not selected"));
+        check_all(
+            &server,
+            &[
+                ("OBJECT IDLETIME key", ":0"),
+                ("OBJECT IDLETIME absent", "$-1"),
+                ("CONFIG SET maxmemory-policy allkeys-lfu", "+OK"),
+                ("TOUCH key absent", ":1"),
+                ("OBJECT FREQ key", ":1"),
+                ("OBJECT FREQ absent", "$-1"),
+            ],
+        );
+        assert!(server.run("OBJECT IDLETIME key").starts_with("-ERR An LFU maxmemory policy is selected"));
+    }
+
     use crate::command::testing::{Server, check};
 
     #[test]

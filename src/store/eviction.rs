@@ -56,6 +56,12 @@ impl Policy {
         Self::ALL.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
     }
 
+    /// Whether it counts how often keys are used.
+    #[must_use]
+    pub const fn is_lfu(self) -> bool {
+        matches!(self, Self::AllKeysLfu | Self::VolatileLfu)
+    }
+
     /// Whether only keys with an expiry go.
     #[must_use]
     pub const fn is_volatile(self) -> bool {

@@ -13,6 +13,7 @@ mod control;
 #[cfg(feature = "crash-points")]
 mod deaths;
 mod differential;
+mod evict;
 mod http;
 mod kill;
 mod life;
