@@ -4,9 +4,10 @@ use super::{
     Class, Reply,
     call::Call,
     keyspec::OW_UPDATE,
-    rdb::{self, Wrong},
+    rdb::{self, Value, Wrong},
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{Command, READ, WRITE},
+    whole,
 };
 use crate::store::{Expiry, Target, Update};
 
@@ -31,10 +32,13 @@ pub(crate) const COMMANDS: &[Command] = &[
 ];
 
 fn dump(call: &mut Call<'_, '_>) -> Answer {
-    let mut value = Vec::new();
-    let hit = call.kv().get(call.db(), call.key(1)?, &mut value)?;
-    call.count_read(hit);
-    Ok(if hit { Reply::Bulk(rdb::dump_string(&value)) } else { Reply::Null })
+    let value = whole::read(call, call.db(), call.key(1)?)?;
+    call.count_read(value.is_some());
+    Ok(match value {
+        None => Reply::Null,
+        Some(Value::String(value)) => Reply::Bulk(rdb::dump_string(&value)),
+        Some(Value::Hash(pairs)) => Reply::Bulk(rdb::dump_hash(&pairs)),
+    })
 }
 
 #[derive(Default)]
@@ -90,13 +94,17 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
         (at_ms, true) => Expiry::At(at_ms),
         (in_ms, false) => Expiry::At(call.env.now_ms.saturating_add(in_ms)),
     };
-    let rdb::Value::String(value) = value;
-    let mut taken = false;
-    let target = Target { db: call.db(), key, with_value: false };
-    call.kv().update_many(&[target], &mut |shown| {
-        taken = shown[0].is_some() && !options.replace;
-        Ok(vec![if taken { Update::Leave } else { Update::Set(value.as_slice().into(), expiry) }])
-    })?;
+    let db = call.db();
+    let taken = match &value {
+        Value::String(value) => restore_string(call, key, value, expiry, options.replace)?,
+        Value::Hash(_) => whole::atomically(call, || {
+            let taken = !options.replace && call.kv().exists(db, key)?;
+            if !taken {
+                whole::write(call, db, key, &value, expiry)?;
+            }
+            Ok(taken)
+        })?,
+    };
     if taken {
         return refuse(TAKEN);
     }
@@ -106,6 +114,17 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
     call.count_writes(1);
     call.notify(Class::Generic, "restore", key);
     Ok(Reply::OK)
+}
+
+/// Makes a string in one step, unless there is such a key and it is not to be replaced: whether that is so.
+fn restore_string(call: &Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry, replace: bool) -> Answer<bool> {
+    let mut taken = false;
+    let target = Target { db: call.db(), key, with_value: false };
+    call.kv().update_many(&[target], &mut |shown| {
+        taken = shown[0].is_some() && !replace;
+        Ok(vec![if taken { Update::Leave } else { Update::Set(value.into(), expiry) }])
+    })?;
+    Ok(taken)
 }
 
 #[cfg(test)]

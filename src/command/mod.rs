@@ -56,6 +56,7 @@ mod tracking;
 mod transaction;
 mod usage;
 mod waiting;
+mod whole;
 
 pub use args::Args;
 pub use bus::{Bus, Kind, Letter, Message};

@@ -7,8 +7,9 @@ use super::{
     parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
     table::{Command, DELETE_FAST, WRITE},
+    whole,
 };
-use crate::store::{Expiry, Target, Update, limits::DATABASES};
+use crate::store::{Expiry, KvType, Target, Update, limits::DATABASES};
 
 const SAME: &str = "ERR source and destination objects are the same";
 const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
@@ -63,22 +64,39 @@ fn copy(call: &mut Call<'_, '_>) -> Answer {
         return refuse(SAME);
     }
     let targets = [Target { db: call.db(), key: from, with_value: true }, Target { db, key: to, with_value: false }];
-    let mut copied = false;
+    let (mut copied, mut is_hash) = (false, false);
     call.kv().update_many(&targets, &mut |shown| {
         let source = shown[0].filter(|_| replace || shown[1].is_none());
+        is_hash = source.is_some_and(|source| source.kind == KvType::Hash);
         copied = source.is_some();
         let expiry = |at_ms: Option<u64>| at_ms.map_or(Expiry::Never, Expiry::At);
         let update = match source {
+            Some(_) if is_hash => Update::Leave,
             Some(source) => Update::Set(source.string()?.to_vec().into(), expiry(source.expires_at)),
             None => Update::Leave,
         };
         Ok(vec![Update::Leave, update])
     })?;
+    if is_hash {
+        copied = copy_whole(call, from, (db, to), replace)?;
+    }
     if copied {
         call.count_writes(1);
         call.notify_in(db, Class::Generic, "copy_to", to);
     }
     Ok(Reply::flag(copied))
+}
+
+/// Copies a value of any type, in a transaction of its own: it has parts, which are read and written one by one.
+fn copy_whole(call: &Call<'_, '_>, from: &[u8], to: (u8, &[u8]), replace: bool) -> Answer<bool> {
+    whole::atomically(call, || {
+        let value = whole::read(call, call.db(), from)?;
+        let Some(value) = value.filter(|_| replace || matches!(call.kv().exists(to.0, to.1), Ok(false))) else {
+            return Ok(false);
+        };
+        whole::write(call, to.0, to.1, &value, whole::expiry_of(call, call.db(), from)?)?;
+        Ok(true)
+    })
 }
 
 fn move_to(call: &mut Call<'_, '_>) -> Answer {

@@ -3,6 +3,8 @@
 //!
 //! What is read comes from a client: no length is believed, and nothing is allocated for what was only announced.
 
+use crate::store::Pair;
+
 /// The version that is written: what Redis 7.0 and everything since can read.
 const VERSION: u16 = 10;
 /// The newest versions that are read: those of Redis 8 and of Valkey 9. The types below are the same in all.
@@ -11,6 +13,10 @@ const VALKEY_VERSION: u16 = 80;
 
 /// The type of a string.
 const STRING: u8 = 0;
+/// The type of a hash, field by field.
+const HASH: u8 = 4;
+/// The type of a hash in one piece.
+const HASH_LISTPACK: u8 = 16;
 
 /// Encodings behind a length byte that begins with two ones.
 const INT8: u8 = 0;
@@ -37,6 +43,19 @@ pub(crate) enum Wrong {
 pub(crate) enum Value {
     /// A string.
     String(Vec<u8>),
+    /// A hash, which has a field at least.
+    Hash(Vec<Pair>),
+}
+
+/// The dump of a hash.
+pub(crate) fn dump_hash(pairs: &[Pair]) -> Vec<u8> {
+    let mut out = vec![HASH];
+    write_len(pairs.len(), &mut out);
+    for (field, value) in pairs {
+        write_string(field, &mut out);
+        write_string(value, &mut out);
+    }
+    finish(out)
 }
 
 /// The dump of a string.
@@ -107,6 +126,8 @@ pub(crate) fn read(dump: &[u8], max: usize) -> Result<Value, Wrong> {
     let mut reader = Reader { rest: dump, max };
     let value = match reader.byte() {
         Some(STRING) => reader.string().map(Value::String),
+        Some(HASH) => reader.hash().map(Value::Hash),
+        Some(HASH_LISTPACK) => reader.packed_hash().map(Value::Hash),
         _ => None,
     };
     value.ok_or(Wrong::Contents)
@@ -176,6 +197,68 @@ impl<'a> Reader<'a> {
             Length::Encoded(_) => return None,
         };
         Some(itoa::Buffer::new().format(int).as_bytes().to_vec())
+    }
+}
+
+impl Reader<'_> {
+    fn hash(&mut self) -> Option<Vec<Pair>> {
+        let count = self.plain_length()?;
+        let mut pairs = Vec::new();
+        for _ in 0..count {
+            pairs.push((self.string()?, self.string()?));
+        }
+        (!pairs.is_empty()).then_some(pairs)
+    }
+
+    fn packed_hash(&mut self) -> Option<Vec<Pair>> {
+        /// Bytes in front of the first item: the length of all, and the number of items.
+        const HEAD_BYTES: usize = 6;
+        let list = self.string()?;
+        let mut items = Reader { rest: list.get(HEAD_BYTES..)?, max: self.max };
+        let mut pairs = Vec::new();
+        while let Some(field) = items.packed_item()? {
+            pairs.push((field, items.packed_item()??));
+        }
+        (!pairs.is_empty()).then_some(pairs)
+    }
+
+    /// The next item of a list in one piece; an inner `None` at its end.
+    fn packed_item(&mut self) -> Option<Option<Vec<u8>>> {
+        let before = self.rest.len();
+        let first = self.byte()?;
+        let low = usize::from(first);
+        // Integers of less than a byte's multiple are moved up to keep their sign.
+        let int = match first {
+            0xff => return Some(None),
+            0x00..=0x7f => Some(i64::from(first)),
+            0xc0..=0xdf => Some(i64::from((((low & 0x1f) << 8 | usize::from(self.byte()?)) << 3) as u16 as i16 >> 3)),
+            0xf1 => Some(i64::from(i16::from_le_bytes(self.array()?))),
+            0xf2 => {
+                let [a, b, c] = self.array()?;
+                Some(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8))
+            }
+            0xf3 => Some(i64::from(i32::from_le_bytes(self.array()?))),
+            0xf4 => Some(i64::from_le_bytes(self.array()?)),
+            _ => None,
+        };
+        let item = match (int, first) {
+            (Some(int), _) => itoa::Buffer::new().format(int).as_bytes().to_vec(),
+            (_, 0x80..=0xbf) => self.bytes(low & 0x3f)?.to_vec(),
+            (_, 0xe0..=0xef) => {
+                let len = (low & 0x0f) << 8 | usize::from(self.byte()?);
+                self.bytes(len)?.to_vec()
+            }
+            (_, 0xf0) => {
+                let len = u32::from_le_bytes(self.array()?) as usize;
+                self.bytes(len)?.to_vec()
+            }
+            _ => return None,
+        };
+        // Behind each item stands its length, for those who read backwards: 7 bits to a byte.
+        let len = before - self.rest.len();
+        let back = (usize::BITS - len.leading_zeros()).div_ceil(7);
+        self.bytes(back as usize)?;
+        Some(Some(item))
     }
 }
 
@@ -285,6 +368,34 @@ mod tests {
         ] {
             assert_eq!(read(&finish(nonsense.clone()), MAX), Err(Wrong::Contents), "{nonsense:?}");
         }
+    }
+
+    #[test]
+    fn hashes_come_back() {
+        let pairs = vec![(b"f".to_vec(), b"12".to_vec()), (Vec::new(), vec![b'v'; 300])];
+        assert_eq!(read(&dump_hash(&pairs), MAX), Ok(Value::Hash(pairs)));
+        assert_eq!(read(&finish(vec![HASH, 0]), MAX), Err(Wrong::Contents));
+        assert_eq!(read(&finish(vec![HASH, 2, 1, b'f', 1, b'v']), MAX), Err(Wrong::Contents));
+    }
+
+    #[test]
+    fn hashes_in_one_piece_are_read() {
+        let items = [
+            &b"\x05\x01"[..],
+            b"\xdf\xff\x02",
+            b"\x81a\x02",
+            b"\xf1\x00\x80\x03",
+            b"\x82bc\x03",
+            b"\xf2\x00\x00\x80\x04",
+        ];
+        let list = [b"\x20\0\0\0\x06\0", &items.concat()[..], b"\xff"].concat();
+        let mut dump = vec![HASH_LISTPACK];
+        write_string(&list, &mut dump);
+        let text = |text: &str| text.as_bytes().to_vec();
+        let pairs = vec![(text("5"), text("-1")), (text("a"), text("-32768")), (text("bc"), text("-8388608"))];
+        assert_eq!(read(&finish(dump.clone()), MAX), Ok(Value::Hash(pairs)));
+        let short = [vec![HASH_LISTPACK, 8], b"\x08\0\0\0\x01\0\x05\x01".to_vec()].concat();
+        assert_eq!(read(&finish(short), MAX), Err(Wrong::Contents));
     }
 
     #[test]

@@ -64,13 +64,12 @@ impl Keys {
         key: &[u8],
         read: &mut dyn FnMut(Fields<'_>) -> Result<(), Torn>,
     ) -> Result<Looked, Refusal> {
-        let key = self.key(db, key);
         let mut attempt = Attempt::default();
         for _ in 0..OPTIMISM {
             let Ok(gate) = gate::sequence(&self.segment, &mut attempt) else {
                 break;
             };
-            let looked = self.look(key, None).map(|seen| (seen, self.show(seen, now_ms, read)));
+            let looked = self.look(self.key(db, key), None).map(|seen| (seen, self.show(seen, now_ms, read)));
             fence(Ordering::Acquire);
             if let Some((seen, Ok(looked))) = looked
                 && seen.is_none_or(|seen| self.sequence(seen.row) == seen.sequence)
@@ -85,7 +84,7 @@ impl Keys {
         }
         patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
-            let seen = self.lock_key(&mut writer, key)?;
+            let seen = self.lock_key(&mut writer, self.key(db, key))?;
             // Nobody is at it, so what makes no sense is damaged: it is not there.
             Ok(self.show(seen, now_ms, read).unwrap_or(Looked::Absent))
         })

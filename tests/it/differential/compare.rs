@@ -37,6 +37,10 @@ impl Compare {
 
 /// A reply whose lists, and those in them, are in some order that is always the same.
 fn sorted(reply: &[u8]) -> Vec<u8> {
+    if let Some(mut pairs) = raw::pairs(reply) {
+        pairs.sort();
+        return pairs.concat();
+    }
     let Some(items) = raw::items(reply) else { return reply.to_vec() };
     let mut items: Vec<_> = items.iter().map(|item| sorted(item)).collect();
     items.sort();

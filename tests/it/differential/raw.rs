@@ -39,6 +39,15 @@ pub(super) fn items(reply: &[u8]) -> Option<Vec<Vec<u8>>> {
     matches!(kind, b'*' | b'~').then(|| (0..count).map(|_| read(&mut rest).ok()).collect())?
 }
 
+/// The pairs of a map, each as its bytes; `None` for anything else.
+pub(super) fn pairs(reply: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut rest = reply.strip_prefix(b"%")?;
+    let mut head = Vec::new();
+    rest.read_until(b'\n', &mut head).ok()?;
+    let count: usize = std::str::from_utf8(&head).ok()?.trim_end().parse().ok()?;
+    (0..count).map(|_| Some([read(&mut rest).ok()?, read(&mut rest).ok()?].concat())).collect()
+}
+
 /// The integer that a reply is.
 pub(super) fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()

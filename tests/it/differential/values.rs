@@ -9,6 +9,8 @@ pub(super) fn generate(name: &str, random: &mut Random, out: &mut Words) {
     match name {
         "key" => out.push(key(random)),
         "value" => out.push(value(random)),
+        "hash" => out.push(if random.below(20) == 0 { key(random) } else { format!("h{}", random.below(3)).into() }),
+        "field" => out.push(if random.below(6) == 0 { value(random) } else { format!("f{}", random.below(6)).into() }),
         "int" => pick(INTEGERS, random, out),
         "small" => out.push((random.below(41) as i64 - 20).to_string().into()),
         "float" => out.push(float(random)),
