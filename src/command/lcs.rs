@@ -8,7 +8,7 @@ use super::{
     refusal::{Answer, SYNTAX, refuse},
     table::{Command, READ},
 };
-use crate::store::Error;
+use crate::store::KvType;
 
 /// The most cells of the table: 64 MiB, about 50 ms.
 const MAX_CELLS: usize = 1 << 24;
@@ -58,10 +58,13 @@ fn options(call: &Call<'_, '_>) -> Answer<Options> {
 
 fn lcs(call: &mut Call<'_, '_>) -> Answer {
     let keys = call.keys(1, 1)?;
-    let values = match call.kv().mget(call.db(), &keys[..2]) {
-        Err(Error::WrongKind) => return refuse("ERR The specified keys must contain string values"),
-        values => values?,
-    };
+    let values = call.kv().mget(call.db(), &keys[..2])?;
+    for (key, value) in keys.iter().zip(&values) {
+        // What is no string reads as nothing.
+        if value.is_none() && call.kv().kind(call.db(), key)?.is_some_and(|kind| kind != KvType::String) {
+            return refuse("ERR The specified keys must contain string values");
+        }
+    }
     call.count_reads(2, values.iter().flatten().count());
     let options = options(call)?;
     let [a, b] = [0, 1].map(|i| values[i].as_deref().unwrap_or_default());
