@@ -13,7 +13,7 @@ use super::{
 use crate::store::Stat;
 
 /// The Redis version whose commands and replies we follow; clients choose their behaviour by it.
-pub(crate) const REDIS_VERSION: &str = "7.2.4";
+pub(crate) const REDIS_VERSION: &str = "7.4.0";
 /// What HELLO calls the server; clients choose their behaviour by it.
 pub(crate) const SERVER_NAME: &str = "redis";
 

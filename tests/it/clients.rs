@@ -97,7 +97,7 @@ fn redis_py_works() {
     let server = server();
     let (host, port) = (server.resp().ip().to_string(), server.resp().port().to_string());
     for protocol in ["2", "3"] {
-        let out = python("redis_client.py", &[&host, &port, protocol]);
+        let out = python("tests/it/py/redis_client.py", &[&host, &port, protocol]);
         assert_eq!(out.code, Some(0), "{}\n{}", out.stdout, out.stderr);
         assert_eq!(out.stdout.trim(), "ok");
     }

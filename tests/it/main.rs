@@ -14,6 +14,7 @@ mod control;
 mod deaths;
 mod differential;
 mod evict;
+mod examples;
 mod http;
 mod kill;
 mod life;

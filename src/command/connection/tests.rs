@@ -85,7 +85,7 @@ fn hello_chooses_the_protocol() {
     let server = Server::new();
     let greeting = |head: &str, proto: i64| {
         format!(
-            "{head} $6 server $5 redis $7 version $5 7.2.4 $5 proto :{proto} $2 id :7 $4 mode $10 standalone $4 role $6 \
+            "{head} $6 server $5 redis $7 version $5 7.4.0 $5 proto :{proto} $2 id :7 $4 mode $10 standalone $4 role $6 \
              master $7 modules *0"
         )
     };

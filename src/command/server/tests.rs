@@ -97,7 +97,7 @@ fn info_has_what_tools_look_for() {
     let info = server.run("INFO");
     for line in [
         "# Server",
-        "redis_version:7.2.4",
+        "redis_version:7.4.0",
         "arch_bits:64",
         "tcp_port:6380",
         "# Clients",

@@ -86,9 +86,13 @@ pub(crate) fn nc(addr: SocketAddr, text: &str) -> Output {
     input("nc", &["-w", "1", &host, &port], text.as_bytes())
 }
 
-/// Runs a script of `tests/it/py` with a Python that has redis-py.
+/// Runs a script, named from the top of the project, with a Python that has redis-py.
 pub(crate) fn python(script: &str, args: &[&str]) -> Output {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/py").join(script);
-    let python = std::env::var("IT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    run(&python, &[&[script.to_str().unwrap()], args].concat())
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(script);
+    run(&interpreter(), &[&[script.to_str().unwrap()], args].concat())
+}
+
+/// A Python that has redis-py.
+pub(crate) fn interpreter() -> String {
+    std::env::var("IT_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
