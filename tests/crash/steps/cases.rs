@@ -32,7 +32,12 @@ pub(super) struct Case {
 }
 
 /// Left out of a reduced run: each takes 50,000 instructions and more, most of them to copy and to look around.
-const LONG: [&str; 15] = [
+const LONG: [&str; 20] = [
+    "hash-large-set",
+    "hash-large-delete",
+    "hash-large-gone",
+    "hash-many-new",
+    "hash-widest-delete",
     "keys-mset-72",
     "keys-mset-62",
     "mset-64",

@@ -20,8 +20,9 @@ use nix::{
 };
 use store_master::sys::process::{self, Forked};
 
-/// Seconds after which a child that is not traced counts as one that hangs.
-pub(super) const HANG_SECONDS: u32 = 5;
+/// Seconds after which a child that is not traced counts as one that hangs. What it does takes milliseconds, but others may want the
+/// processor as well.
+pub(super) const HANG_SECONDS: u32 = 30;
 /// Longest message.
 const MESSAGE: usize = 1 << 20;
 

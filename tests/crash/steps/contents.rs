@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use store_master::{
     Row, Store,
-    store::{Error, Received, ValueRef},
+    store::{Error, KvType, Received, ValueRef},
 };
 
 /// Rows and keys of one page of a scan.
@@ -128,16 +128,27 @@ fn read_keys(store: &Store, look: Look, db: u8, lines: &mut Vec<String>) -> Resu
         }
     }
     keys.sort_unstable();
-    let mut value = Vec::new();
     for key in keys {
-        value.clear();
-        let there = kv.get(db, &key, &mut value)?;
+        let (there, value) = read_value(store, db, &key)?;
         if there || look == Look::Alone {
-            lines.push(format!("  key {db} {} {there} {}", shown(&key), shown(&value)));
+            lines.push(format!("  key {db} {} {there} {}", shown(&key), value));
             lines.push(format!("  key {db} {} expires {:?}", shown(&key), kv.ttl(db, &key)?));
         }
     }
     Ok(())
+}
+
+/// Whether there is such a key, and its value: of a hash its fields, in order, and their number.
+fn read_value(store: &Store, db: u8, key: &[u8]) -> Result<(bool, String), Error> {
+    let kv = store.kv();
+    if kv.kind(db, key)? != Some(KvType::Hash) {
+        let mut value = Vec::new();
+        return Ok((kv.get(db, key, &mut value)?, shown(&value)));
+    }
+    let mut fields = kv.pairs(db, key, usize::MAX)?.unwrap_or_default();
+    fields.sort_unstable();
+    let text: Vec<_> = fields.iter().map(|(field, value)| format!("{}={}", shown(field), shown(value))).collect();
+    Ok((!fields.is_empty(), format!("{} fields: {}", kv.field_count(db, key)?, text.join(" "))))
 }
 
 /// The lines in which two states differ.

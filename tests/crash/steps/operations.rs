@@ -3,15 +3,18 @@
 //! An operation answers in words, so that the answers of the repeated one can be compared. One of several `parts` is atomic in
 //! each part.
 
+use std::borrow::Cow;
+
 use store_master::{
     Column, Counter, Table, row,
-    store::{Condition, Error, ExpireRule, Expiry, SetOptions, Targets, ValueRef},
+    store::{Condition, Error, ExpireRule, Expiry, FieldUpdate, SetOptions, Targets, ValueRef},
 };
 
 use super::{
     ground::Context,
     states::{
-        BLOCK, EMPTY, EXPIRED_KEY, EXPIRED_ROW, HOT, LAST_BLOCK, LAST_ROW, NO_PAGE, OVERFLOW, SOME, State, wide_columns,
+        self, BLOCK, EMPTY, EXPIRED_KEY, EXPIRED_ROW, HASHES, HOT, LAST_BLOCK, LAST_ROW, NO_PAGE, OVERFLOW, SOME,
+        State, fields, wide_columns,
     },
 };
 
@@ -101,6 +104,14 @@ macro_rules! operation {
 
 fn set(context: &Context, key: &[u8], value: &[u8]) -> String {
     said(context.store.kv().set(0, key, value, SetOptions::default()))
+}
+
+fn set_pairs(context: &Context, key: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> String {
+    said(states::set_fields(&context.store, key, pairs))
+}
+
+fn delete_fields(context: &Context, key: &[u8], fields: &[&[u8]]) -> String {
+    said(context.store.kv().change_fields(0, key, fields, false, &mut |_, _| Ok(FieldUpdate::Remove)))
 }
 
 fn made(table: Result<Table, Error>) -> String {
@@ -310,4 +321,25 @@ pub(super) static OPERATIONS: &[Operation] = &[
     }))),
     operation!(Keys "flush" on [SOME, OVERFLOW], |c| said(c.store.kv().flush(Some(0)))),
     operation!(Keys "flush-all" on [SOME], |c| said(c.store.kv().flush(None))),
+    // Hashes.
+    operation!(Keys "hash-new" on [EMPTY, SOME], |c| set_pairs(c, b"new", &fields("f", 3))),
+    operation!(Keys "hash-field-new" on [HASHES], |c| set_pairs(c, b"one", &fields("another", 1))),
+    operation!(Keys "hash-field-over" on [HASHES], |c| set_pairs(c, b"hash", &[(b"f 3".to_vec(), b"over".to_vec())])),
+    operation!(Keys "hash-divide" on [HASHES], |c| set_pairs(c, b"hash", &fields("one more", 1))),
+    operation!(Keys "hash-wide-over" on [HASHES], |c| set_pairs(c, b"wide", &[(b"wide".to_vec(), vec![b'x'; 700])])),
+    operation!(Keys "hash-widest-delete" on [HASHES], |c| delete_fields(c, b"wide", &[b"wider"])),
+    operation!(Keys "hash-large-set" on [HASHES], |c| set_pairs(c, b"large", &fields("new", 2))),
+    operation!(Keys "hash-large-delete" on [HASHES], |c| delete_fields(c, b"large", &[b"f 7", b"f 150"])),
+    operation!(Keys "hash-incr" on [HASHES], |c| said(c.store.kv().change_fields(0, b"one", &[b"f 0"], true, &mut |_, _| {
+        Ok(FieldUpdate::Set(Cow::Borrowed(b"1")))
+    }))),
+    operation!(Keys "hash-last-field" on [HASHES], |c| delete_fields(c, b"one", &[b"f 0"])),
+    operation!(Keys "hash-delete" on [HASHES], |c| said(c.store.kv().delete(0, b"hash"))),
+    operation!(Keys "hash-expire" on [HASHES], |c| said(
+        c.store.kv().expire(0, b"hash", Expiry::At(FAR), ExpireRule::Always)
+    )),
+    operation!(Keys "hash-rename-over" on [HASHES], |c| said(c.store.kv().rename(0, b"one", b"hash", false))),
+    operation!(Keys "hash-to-string" on [HASHES], |c| set(c, b"hash", b"text")),
+    operation!(Keys "hash-many-new" on [SOME], |c| set_pairs(c, b"new", &fields("f", 300))),
+    operation!(Keys "hash-large-gone" on [HASHES], |c| said(c.store.kv().delete(0, b"large"))),
 ];

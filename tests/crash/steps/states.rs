@@ -1,17 +1,18 @@
 //! The states that operations start from, each with a proof that it is what its name says.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use shm_layout::{
     directory,
+    fields::{ENTRY_HEAD, NODE_WORDS},
     heap::{self, kind},
     index::{self, GROUP_BYTES, Group, counts},
     table,
 };
 use store_master::{
     Column, Store, Table, row,
-    store::{Expiry, SetOptions},
+    store::{Error, Expiry, FieldUpdate, SetOptions},
     sys::clock,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct State {
 pub(super) static EMPTY: State = State { name: "empty", prepare: |store| drop(table(store, 128)), check: |_| {} };
 /// A few of everything.
 pub(super) static SOME: State = State { name: "some", prepare: some, check: |_| {} };
+/// Hashes: one in a leaf that is nearly full, a large one, one field with a block of its own, a single field.
+pub(super) static HASHES: State = State { name: "hashes", prepare: hashes, check: check_hashes };
 /// The rows that operations name were written hundreds of times, by several threads.
 pub(super) static HOT: State = State { name: "hot", prepare: hot, check: |_| {} };
 /// The home groups of the keys that operations name are full, and some of these keys stand in later groups.
@@ -87,6 +90,39 @@ fn some(store: &Store) {
     for (name, value) in [("c", 5), ("d", -1), ("near", (1 << 62) - 10)] {
         store.counter(name).and_then(|counter| counter.set(value)).expect("there is room");
     }
+}
+
+/// Sets fields of a key of database 0, in one step.
+pub(super) fn set_fields(store: &Store, key: &[u8], fields: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
+    let names: Vec<&[u8]> = fields.iter().map(|(name, _)| &name[..]).collect();
+    store.kv().change_fields(0, key, &names, false, &mut |at, _| Ok(FieldUpdate::Set(Cow::Borrowed(&fields[at].1))))
+}
+
+/// Fields of [`fields`] that stand in one leaf.
+const FULL_LEAF: usize = 25;
+
+/// So many fields with values of 20 bytes.
+pub(super) fn fields(name: &str, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    (0..count).map(|at| (format!("{name} {at}").into_bytes(), format!("{at:020}").into_bytes())).collect()
+}
+
+fn hashes(store: &Store) {
+    table(store, 16);
+    set(store, b"small", b"value");
+    let wide = vec![(b"wide".to_vec(), vec![b'w'; 600]), (b"wider".to_vec(), vec![b'W'; 40_000])];
+    for (key, fields) in
+        [("hash", fields("f", FULL_LEAF)), ("large", fields("f", 200)), ("one", fields("f", 1)), ("wide", wide)]
+    {
+        set_fields(store, key.as_bytes(), &fields).expect("there is room");
+    }
+}
+
+/// Entries of `fields` are as long as one thinks, so that one more divides a leaf.
+fn check_hashes(_: &Ground) {
+    let words =
+        fields("f", FULL_LEAF + 1).iter().map(|(name, value)| ENTRY_HEAD + (name.len() + value.len()).div_ceil(8));
+    let words: Vec<usize> = words.collect();
+    assert!(words[..FULL_LEAF].iter().sum::<usize>() <= NODE_WORDS && words.iter().sum::<usize>() > NODE_WORDS);
 }
 
 fn hot(store: &Store) {
