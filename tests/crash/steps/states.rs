@@ -119,8 +119,8 @@ fn hashes(store: &Store) {
 
 /// Entries of `fields` are as long as one thinks, so that one more divides a leaf.
 fn check_hashes(_: &Ground) {
-    let words =
-        fields("f", FULL_LEAF + 1).iter().map(|(name, value)| ENTRY_HEAD + (name.len() + value.len()).div_ceil(8));
+    let fields = fields("f", FULL_LEAF + 1);
+    let words = fields.iter().map(|(name, value)| ENTRY_HEAD + (name.len() + value.len()).div_ceil(8));
     let words: Vec<usize> = words.collect();
     assert!(words[..FULL_LEAF].iter().sum::<usize>() <= NODE_WORDS && words.iter().sum::<usize>() > NODE_WORDS);
 }
