@@ -12,4 +12,4 @@ pub(crate) use http::{Http, percent};
 pub(crate) use random::Random;
 pub(crate) use resp::{Reply, Resp, encode};
 pub(crate) use server::{Server, Start, alive, children, segment_name, signal, state, wait_until};
-pub(crate) use tools::{Output, curl, input, nc, python, redis_cli, run};
+pub(crate) use tools::{Output, curl, input, interpreter, nc, python, redis_cli, run};
