@@ -20,11 +20,12 @@ const REQUESTS: usize = 24;
 pub(crate) fn run(data: &[u8]) {
     let store = store();
     let config = Config::default();
-    let state = state(&config);
+    let (open, locked) = (state(None), state(Some("secret")));
     for request in data.split(|&byte| byte == 0).take(REQUESTS) {
         if let Some((head, body)) = parse(request) {
             let before = everything(&store);
-            let response = answer(&store, &state, &config, &head, body);
+            let state = if head.authorization.is_some() { &locked } else { &open };
+            let response = answer(&store, state, &config, &head, body);
             check(&head, &response);
             if response.status >= 400 {
                 assert_eq!(everything(&store), before, "a request that was refused has written: {head:?} {response:?}");
@@ -34,9 +35,10 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// What a worker keeps, in a store of its own: it is not to take the room of what is tested.
-fn state(config: &Config) -> WorkerState {
+fn state(password: Option<&str>) -> WorkerState {
+    let config = Config { requirepass: password.map(str::to_owned), ..Config::default() };
     let store = Store::on(Arc::new(MemoryStore::new(Limits::default())));
-    WorkerState::open(&store, config, 0, 1_700_000_000_000).expect("the memory store never waits")
+    WorkerState::open(&store, &config, 0, 1_700_000_000_000).expect("the memory store never waits")
 }
 
 fn store() -> Store {
@@ -75,8 +77,7 @@ fn parse(request: &[u8]) -> Option<(Head<'_>, &[u8])> {
 }
 
 fn answer(store: &Store, state: &WorkerState, config: &Config, head: &Head<'_>, body: &[u8]) -> Response {
-    let password = head.authorization.map(|_| "secret");
-    let context = Context { store, state, config, password, now_ms: 1_700_000_000_000, worker: 1, draining: false };
+    let context = Context { store, state, config, now_ms: 1_700_000_000_000, worker: 1, draining: false };
     let plan = match admit(head, &context) {
         Ok(plan) => plan,
         Err(response) => return response,

@@ -51,7 +51,7 @@ impl<'a> Call<'a, '_> {
 
     /// Whether there is a user of this name.
     pub(crate) fn knows_user(&self, name: &str) -> bool {
-        name == "default"
+        self.env.state.acl.account(name.as_bytes()).is_some()
     }
 
     /// Counts a read.

@@ -9,8 +9,6 @@ use super::{
     server::{REDIS_VERSION, SERVER_NAME},
     table::{Command, OPEN, PLAIN, PLAIN_FAST},
 };
-use crate::store::Stat;
-
 pub(crate) const COMMANDS: &[Command] = &[
     command("ping", -1, ping)
         .flags(&["fast"])
@@ -53,7 +51,7 @@ fn quit(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn reset(call: &mut Call<'_, '_>) -> Answer {
-    let needs_auth = call.env.state.settings.needs_auth();
+    let needs_auth = call.env.state.acl.needs_auth();
     call.env.state.leave(call.session);
     call.session.reset(needs_auth);
     Ok(Reply::Status("RESET"))
@@ -133,7 +131,7 @@ fn auth(call: &mut Call<'_, '_>) -> Answer {
         3 => (call.arg(1), call.arg(2)),
         _ => return refuse(SYNTAX),
     };
-    if call.args.len() == 2 && !call.env.state.settings.needs_auth() {
+    if call.args.len() == 2 && !call.env.state.acl.needs_auth() {
         return refuse(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
@@ -143,29 +141,11 @@ fn auth(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::OK)
 }
 
-/// Lets the client in if the password is right; there is one user, `default`, who needs none if none is set.
+/// Lets the client in as this user if the password is right.
 fn authenticate(call: &mut Call<'_, '_>, user: &[u8], password: &[u8]) -> Answer<()> {
+    let acl = &call.env.state.acl;
     call.env.state.settings.refresh()?;
-    let right = match call.env.state.settings.requirepass() {
-        Some(expected) => same_secret(password, expected.as_bytes()),
-        None => true,
-    };
-    if !right || user != b"default" {
-        call.env.store.statistics().add(Stat::AuthFailures, 1);
-        return refuse("WRONGPASS invalid username-password pair or user is disabled.");
-    }
-    call.session.authenticated = true;
-    Ok(())
-}
-
-/// Whether two secrets are equal, in a time that depends on the length of the given one alone.
-fn same_secret(given: &[u8], expected: &[u8]) -> bool {
-    let mut difference = usize::from(given.len() != expected.len());
-    for (at, byte) in given.iter().enumerate() {
-        let other = expected.get(at % expected.len().max(1)).copied().unwrap_or_default();
-        difference |= usize::from(std::hint::black_box(byte ^ other));
-    }
-    std::hint::black_box(difference) == 0
+    acl.log_in(user, password, call.args.get(0), call.session, call.env)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Bus, Clients, Meter, Monitors, Notices, PubSub, Session, Settings, SlowLog, Tracking, pubsub,
+    Acl, Bus, Clients, Meter, Monitors, Notices, PubSub, Session, Settings, SlowLog, Tracking, pubsub,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -38,6 +38,8 @@ pub struct WorkerState {
     pub clients: Clients,
     /// The settings that can change while the server runs.
     pub settings: Settings,
+    /// Users and what they may do.
+    pub acl: Acl,
     /// The events of the request at hand.
     pub notices: Notices,
     /// The way to the other workers.
@@ -76,6 +78,7 @@ impl WorkerState {
         Clients::table(store)?;
         PubSub::reserve(store)?;
         SlowLog::open(store)?;
+        Acl::reserve(store)?;
         Settings::table(store).map(drop)
     }
 
@@ -90,12 +93,14 @@ impl WorkerState {
         let clients = Clients::open(store, worker)?;
         clients.purge()?;
         let settings = Settings::open(store, config)?;
+        let acl = Acl::open(store, &settings)?;
         let bus = Bus::open(store, worker);
         let pubsub = PubSub::open(store, worker)?;
         let run_id = settings.run_id()?;
         Ok(Self {
             clients,
             settings,
+            acl,
             bus,
             pubsub,
             notices: Notices::default(),

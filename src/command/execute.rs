@@ -101,7 +101,7 @@ fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
         answer.as_ref().err().inspect(|refusal| env.state.meter.count_error(refusal.prefix()));
         return answer;
     };
-    let command = match allowed(command, args, session) {
+    let command = match allowed(command, args, session, env) {
         Ok(command) => command,
         Err((refused, refusal)) => {
             refused.into_iter().for_each(|command| env.state.meter.reject(command));
@@ -168,13 +168,15 @@ fn note_slowness(command: &Command, call: &Call<'_, '_>, nanos: u64, limits: &Li
 fn allowed(
     command: &'static Command,
     args: &Args<'_>,
-    session: &Session,
+    session: &mut Session,
+    env: &Env<'_>,
 ) -> Result<&'static Command, (Option<&'static Command>, Refusal)> {
     let command = resolve(command, args)?;
     let refused = |text: String| Err((Some(command), text.into()));
     if !session.authenticated && !command.needs_no_auth() {
         return refused("NOAUTH Authentication required.".to_owned());
     }
+    env.state.acl.admit(command, args, session, env).map_err(|refusal| (Some(command), refusal))?;
     if pubsub::only_listens(session) && !pubsub::is_subscriber_command(command) {
         return refused(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",

@@ -3,6 +3,7 @@
 //! Nothing here knows how a request was written on the wire, or sockets.
 
 mod absent;
+mod acl;
 mod args;
 mod bitfield;
 mod bits;
@@ -58,6 +59,7 @@ mod usage;
 mod waiting;
 mod whole;
 
+pub use acl::{Acl, User};
 pub use args::Args;
 pub use bus::{Bus, Kind, Letter, Message};
 pub use clients::Clients;

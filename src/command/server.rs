@@ -122,7 +122,12 @@ fn config_set(call: &mut Call<'_, '_>) -> Answer {
         changes.push((parameter.name, call.text(at + 1)));
     }
     match settings.set(&changes)? {
-        Ok(()) => Ok(Reply::OK),
+        Ok(()) => {
+            for (_, password) in changes.iter().filter(|(name, _)| *name == "requirepass") {
+                call.env.state.acl.set_default_password(password, call.env)?;
+            }
+            Ok(Reply::OK)
+        }
         Err((name, Unsettable::Immutable)) => refuse(config_error(name, "can't set immutable config")),
         Err((name, Unsettable::Value(why))) => refuse(config_error(name, &why)),
     }

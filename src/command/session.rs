@@ -1,6 +1,13 @@
 //! What is known about one client between its requests.
 
-use super::{Proto, Reply, Subscriptions, table::Command, transaction::Transaction};
+use std::rc::Rc;
+
+use super::{
+    Proto, Reply, Subscriptions,
+    acl::{self, Account},
+    table::Command,
+    transaction::Transaction,
+};
 
 /// How far a command over several keys came before it had to wait.
 ///
@@ -76,6 +83,8 @@ pub struct Session {
     pub lib_version: String,
     /// False until it has given the password, if there is one.
     pub authenticated: bool,
+    /// The user that it is logged in as; `None`: the default one.
+    pub(crate) account: Option<Rc<Account>>,
     /// `CLIENT NO-EVICT`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH`.
@@ -132,6 +141,7 @@ impl Session {
             lib_name: String::new(),
             lib_version: String::new(),
             authenticated: !needs_auth,
+            account: None,
             no_evict: false,
             no_touch: false,
             can_redirect: false,
@@ -214,7 +224,7 @@ impl Session {
 
     /// The user that it is logged in as.
     pub(crate) fn user_name(&self) -> &str {
-        "default"
+        self.account.as_ref().map_or(acl::DEFAULT, |account| account.name())
     }
 
     /// Back to the state of a new connection; only what the library said about itself stays.
@@ -224,6 +234,7 @@ impl Session {
         self.db = 0;
         self.name.clear();
         self.authenticated = !needs_auth;
+        self.account = None;
         self.needs_auth = needs_auth;
         self.no_evict = false;
         self.no_touch = false;

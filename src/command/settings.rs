@@ -26,6 +26,8 @@ const ROWS: u64 = 128;
 const VALUE_BYTES: u16 = 1024;
 /// Keys that a worker keeps for clients that cache them, unless it is told otherwise.
 const TRACKING_MAX_KEYS: usize = 1_000_000;
+/// Entries of ACL LOG, unless it is told otherwise.
+const ACL_LOG_MAX_LEN: usize = 128;
 /// The row that identifies a run of the server.
 const RUN_ID: &[u8] = b"run-id";
 /// The row of CLIENT PAUSE.
@@ -66,6 +68,7 @@ struct Current {
     event_classes: EventClasses,
     tracking_max_keys: usize,
     limit: MemoryLimit,
+    acl_log_max_len: usize,
 }
 
 impl Current {
@@ -80,6 +83,7 @@ impl Current {
             event_classes: EventClasses::default(),
             tracking_max_keys: TRACKING_MAX_KEYS,
             limit: MemoryLimit { bytes: config.max_memory, policy: config.policy, ..MemoryLimit::default() },
+            acl_log_max_len: ACL_LOG_MAX_LEN,
         }
     }
 
@@ -119,6 +123,7 @@ impl Current {
             "latency-monitor-threshold" => self.limits.latency_ms = number(),
             "latency-tracking" => self.limits.tracks_latency = value == "yes",
             "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
+            "acllog-max-len" => self.acl_log_max_len = number() as usize,
             "tracking-table-max-keys" => self.tracking_max_keys = number() as usize,
             "maxmemory" => self.limit.bytes = number(),
             "maxmemory-policy" => self.limit.policy = Policy::by_name(value).unwrap_or_default(),
@@ -254,16 +259,16 @@ impl Settings {
         self.current.replace(current);
     }
 
-    /// The password that new connections must give.
+    /// The password of the user `default`, unless it was given others.
     #[must_use]
     pub fn requirepass(&self) -> Option<String> {
         self.current.borrow().requirepass.clone()
     }
 
-    /// Whether new connections must give a password.
+    /// How many entries ACL LOG keeps.
     #[must_use]
-    pub fn needs_auth(&self) -> bool {
-        self.current.borrow().requirepass.is_some()
+    pub fn acl_log_max_len(&self) -> usize {
+        self.current.borrow().acl_log_max_len
     }
 
     /// Silence after which a connection is closed.

@@ -31,6 +31,8 @@ pub(crate) struct Command {
     access_by: Option<fn(&Args<'_>) -> Access>,
     /// Its keys, if they are no single run from the first to the last.
     more_specs: &'static [KeySpec],
+    /// The channels that it names.
+    pub(crate) channels: Option<Channels>,
     /// Hints for clients of a cluster.
     pub(crate) tips: &'static [&'static str],
     /// The group of the documentation.
@@ -47,6 +49,13 @@ pub(crate) struct Command {
     pub(crate) subcommands: &'static [Command],
     /// What carries it out.
     pub(crate) handler: Handler,
+}
+
+/// The channels that a command names: its first argument, or all of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channels {
+    pub(crate) all: bool,
+    pub(crate) are_patterns: bool,
 }
 
 /// The categories, in the order in which ACL CAT lists them: those of Redis, some of which have no command here, and our own two.
@@ -116,6 +125,7 @@ impl Command {
             access: None,
             access_by: None,
             more_specs: &[],
+            channels: None,
             tips: &[],
             group: "generic",
             since: "0.1.0",
@@ -166,6 +176,18 @@ impl Command {
     /// Several runs of keys. [`Self::keys`] stays what clients that know one run only are told.
     pub(crate) const fn specs(mut self, specs: &'static [KeySpec]) -> Self {
         self.more_specs = specs;
+        self
+    }
+
+    /// It publishes to the channel that is its first argument.
+    pub(crate) const fn publishes(mut self) -> Self {
+        self.channels = Some(Channels { all: false, are_patterns: false });
+        self
+    }
+
+    /// It subscribes to the channels, or patterns of channels, that are its arguments.
+    pub(crate) const fn subscribes(mut self, are_patterns: bool) -> Self {
+        self.channels = Some(Channels { all: true, are_patterns });
         self
     }
 
@@ -239,6 +261,11 @@ impl Command {
         self.access_by.map_or(spec.access, |access_by| access_by(args))
     }
 
+    /// The argument that names a table or a counter: permissions for keys hold for it too.
+    pub(crate) fn name_at(&self) -> Option<usize> {
+        (matches!(self.group, "table" | "counter") && self.arity != 1).then_some(1)
+    }
+
     /// Where its keys are can be known from its arguments alone.
     pub(crate) fn has_movable_keys(&self) -> bool {
         self.more_specs.iter().any(|spec| matches!(spec.find, Find::Counted { .. }))
@@ -302,6 +329,7 @@ const GROUPS: &[&[Command]] = &[
     super::slowlog::COMMANDS,
     super::latency::COMMANDS,
     super::introspect::COMMANDS,
+    super::acl::COMMANDS,
     super::monitor::COMMANDS,
     super::transaction::COMMANDS,
     super::pubsub::COMMANDS,

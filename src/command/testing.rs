@@ -33,7 +33,7 @@ impl Server {
         let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
         let store = Store::on(Arc::new(MemoryStore::new(crate::backend::Limits::default())));
         let state = WorkerState::open(&store, &config, 0, now_ms).unwrap();
-        let needs_auth = state.settings.needs_auth();
+        let needs_auth = state.acl.needs_auth();
         let session = Session::new(7, "127.0.0.1:5000".to_owned(), "127.0.0.1:6380".to_owned(), needs_auth);
         Self { store, config, state, session: RefCell::new(session), now_ms: Cell::new(now_ms) }
     }

@@ -260,7 +260,10 @@ fn run_all(requests: &[Queued], session: &mut Session, env: &Env<'_>) -> Result<
     let mut bytes = 0;
     for queued in requests {
         let args = Args::new(&queued.bytes, &queued.args);
-        let reply = match carry_out(queued.command, &mut Call { args, session, env }) {
+        // What the user may do can have changed since it was queued, not least by the commands before it.
+        let admitted = env.state.acl.admit_queued(queued.command, &args, session, env);
+        let answer = admitted.and_then(|()| carry_out(queued.command, &mut Call { args, session, env }));
+        let reply = match answer {
             Ok(reply) => reply,
             Err(Refusal::Store(Error::Busy)) => return Err(Error::Busy),
             Err(refusal) => {

@@ -141,7 +141,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let clients = &hub.state.clients;
-    let mut session = Session::new(clients.next_id(), addr, laddr, hub.state.settings.needs_auth());
+    let mut session = Session::new(clients.next_id(), addr, laddr, hub.state.acl.needs_auth());
     clients.register(&mut session, now_ms());
     let session = Rc::new(RefCell::new(session));
     Roster::seat(hub, Some(Rc::clone(&session)), |place| resp::serve(Rc::clone(hub), place, session, stream));

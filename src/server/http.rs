@@ -73,8 +73,8 @@ async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Re
         }
     };
     let origin = cors_origin(&head, &hub.config);
-    let password = hub.state.settings.requirepass();
-    let plan = match admit(&head, &context(hub, password.as_deref())) {
+    hub.follow();
+    let plan = match admit(&head, &context(hub)) {
         Ok(plan) => plan,
         Err(refusal) => return finished(hub, pulse, refusal, origin),
     };
@@ -89,16 +89,15 @@ async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Re
         events.watch(prefixes);
         return stream(hub, pulse, events, origin);
     }
-    let response = carry_out(hub, pulse, &plan, &parts.headers, body, password.as_deref()).await;
+    let response = carry_out(hub, pulse, &plan, &parts.headers, body).await;
     finished(hub, pulse, response, origin)
 }
 
-fn context<'a>(hub: &'a Hub, password: Option<&'a str>) -> Context<'a> {
+fn context(hub: &Hub) -> Context<'_> {
     Context {
         store: &hub.store,
         state: &hub.state,
         config: &hub.config,
-        password,
         now_ms: now_ms(),
         worker: hub.index,
         draining: hub.is_draining(),
@@ -131,14 +130,7 @@ fn head_of(parts: &Parts) -> Result<Head<'_>, Box<Response>> {
 }
 
 /// Reads the body and runs the plan, again while a stopped process holds what it needs.
-async fn carry_out(
-    hub: &Hub,
-    pulse: &Pulse,
-    plan: &Plan<'_>,
-    headers: &HeaderMap,
-    body: Incoming,
-    password: Option<&str>,
-) -> Response {
+async fn carry_out(hub: &Hub, pulse: &Pulse, plan: &Plan<'_>, headers: &HeaderMap, body: Incoming) -> Response {
     let body = if plan.takes_body() && !body.is_end_stream() {
         match read_body(hub, pulse, body, plan.body_limit(&hub.config), headers).await {
             Ok(body) => body,
@@ -149,7 +141,7 @@ async fn carry_out(
     };
     let mut waiting = Waiting::default();
     loop {
-        if let Answer::Done(response) = plan.run(&body, &context(hub, password)) {
+        if let Answer::Done(response) = plan.run(&body, &context(hub)) {
             // A plan that was refused has posted nothing.
             command::tell(&hub.env());
             post::deliver(hub);

@@ -88,9 +88,15 @@ impl Hub {
         self.statistics().add(stat, 1);
     }
 
+    /// Takes over what other workers have just changed, settings and users.
+    pub(super) fn follow(&self) {
+        self.state.settings.follow();
+        self.state.acl.follow(&self.state.settings);
+    }
+
     /// What a batch of commands is executed in.
     pub(super) fn env(&self) -> Env<'_> {
-        self.state.settings.follow();
+        self.follow();
         Env {
             store: &self.store,
             config: &self.config,

@@ -50,6 +50,7 @@ fn deliver_letters(hub: &Hub) {
     if hub.state.bus.take_lost() {
         end_listeners(hub);
         news::missed(hub);
+        expel(hub);
     }
     while let Some(letter) = hub.state.bus.next() {
         match Message::decode(&letter.bytes) {
@@ -60,6 +61,7 @@ fn deliver_letters(hub: &Hub) {
                 });
             }
             Some(Message::Kill { clients }) => kill(hub, clients),
+            Some(Message::Users) => expel(hub),
             Some(Message::KeyEvent { by, db, event, key }) => {
                 hub.state.tracking.key_changed(by, key);
                 hub.watchers.tell(hub, event, db, key);
@@ -80,6 +82,16 @@ fn deliver_letters(hub: &Hub) {
 fn kill(hub: &Hub, clients: &[u8]) {
     let ids = clients.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id));
     ids.filter_map(|id| hub.roster.mailbox(id)).for_each(|mailbox| mailbox.end());
+}
+
+/// Closes the connections of users that are gone, and of those that listen to what they may not hear any more.
+pub(super) fn expel(hub: &Hub) {
+    let acl = &hub.state.acl;
+    // What a stopped process holds is looked at again with the next batch, and by the tick.
+    let _ = acl.refresh(&hub.state.settings);
+    if acl.take_changed() {
+        hub.roster.end_clients(|session| acl.is_unwelcome(session));
+    }
 }
 
 /// Messages are lost: whoever could have missed one gets to know it by the end of its connection.

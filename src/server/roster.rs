@@ -147,6 +147,16 @@ impl Roster {
         seats.values().filter(is_overdue).map(|seat| seat.abort.abort()).count()
     }
 
+    /// Ends the RESP clients that `is_over` picks. The one whose command is being executed is passed over: it looks after itself.
+    pub(super) fn end_clients(&self, is_over: impl Fn(&Session) -> bool) {
+        for seat in self.seats.borrow().values() {
+            let session = seat.session.as_ref().and_then(|session| session.try_borrow().ok());
+            if session.is_some_and(|session| is_over(&session)) {
+                seat.mailbox.end();
+            }
+        }
+    }
+
     /// Calls `with` for every RESP client that was active in the last `window_ms` milliseconds.
     pub(super) fn each_active(&self, now_ms: u64, window_ms: u64, with: impl Fn(&Session)) {
         for seat in self.seats.borrow().values() {

@@ -40,6 +40,8 @@ pub(super) async fn run(hub: Rc<Hub>) {
         hub.state.tracking.trim(hub.state.settings.tracking_max_keys());
         post::deliver(&hub);
         if tick.is_multiple_of(ROUND) {
+            // One who died before telling has left a change unheard.
+            post::expel(&hub);
             look_after_connections(&hub);
         }
     }

@@ -46,6 +46,8 @@ pub enum Message<'a> {
         /// The database.
         db: Option<u8>,
     },
+    /// What users may do has changed.
+    Users,
     /// Something that clients should have been told of keys was lost.
     Missed,
     /// For a client that is told in the place of another that keys have changed.
@@ -71,6 +73,7 @@ mod tag {
     pub(super) const MISSED: u8 = 6;
     pub(super) const INVALIDATE: u8 = 7;
     pub(super) const MONITOR: u8 = 8;
+    pub(super) const USERS: u8 = 9;
 }
 
 /// Stands for all databases.
@@ -85,7 +88,7 @@ impl<'a> Message<'a> {
             Self::Kill { clients } => 1 + 4 + clients.len(),
             Self::KeyEvent { event, key, .. } => 1 + 2 * 8 + 2 * 4 + event.len() + key.len(),
             Self::Flushed { .. } => 1 + 8,
-            Self::Missed => 1,
+            Self::Users | Self::Missed => 1,
             Self::Invalidate { keys, .. } => 1 + 8 + 4 + keys.len(),
             Self::Monitor { line } => 1 + 4 + line.len(),
         }
@@ -116,6 +119,7 @@ impl<'a> Message<'a> {
                 out.tag(tag::FLUSHED);
                 out.number(db.map_or(ALL_DATABASES, u64::from));
             }
+            Self::Users => out.tag(tag::USERS),
             Self::Missed => out.tag(tag::MISSED),
             Self::Invalidate { client, keys } => {
                 out.tag(tag::INVALIDATE);
@@ -150,6 +154,7 @@ impl<'a> Message<'a> {
                 ALL_DATABASES => Self::Flushed { db: None },
                 db => Self::Flushed { db: Some(u8::try_from(db).ok()?) },
             },
+            tag::USERS => Self::Users,
             tag::MISSED => Self::Missed,
             tag::INVALIDATE => Self::Invalidate { client: bytes.number()?, keys: bytes.string()? },
             tag::MONITOR => Self::Monitor { line: bytes.string()? },
@@ -213,6 +218,7 @@ mod tests {
             Message::KeyEvent { by: 7, db: 15, event: b"set", key: b"k\0" },
             Message::Flushed { db: Some(3) },
             Message::Flushed { db: None },
+            Message::Users,
             Message::Missed,
             Message::Invalidate { client: u64::MAX, keys: b"*1\r\n$1\r\nk\r\n" },
             Message::Monitor { line: b"1.000000 [0 x] \"ping\"" },

@@ -21,9 +21,13 @@ const CHANNEL: Topic = Topic::Channel(Kind::Channel);
 const SHARD: Topic = Topic::Channel(Kind::Shard);
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("subscribe", -2, subscribe).docs("2.0.0", "channel [channel ...]", "Listens to channels."),
+    command("subscribe", -2, subscribe).subscribes(false).docs(
+        "2.0.0",
+        "channel [channel ...]",
+        "Listens to channels.",
+    ),
     command("unsubscribe", -1, unsubscribe).docs("2.0.0", "[channel [channel ...]]", "Listens to channels no more."),
-    command("psubscribe", -2, psubscribe).docs(
+    command("psubscribe", -2, psubscribe).subscribes(true).docs(
         "2.0.0",
         "pattern [pattern ...]",
         "Listens to every channel that matches a pattern.",
@@ -33,7 +37,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         "[pattern [pattern ...]]",
         "Listens to what matches patterns no more.",
     ),
-    command("ssubscribe", -2, ssubscribe).keys(1, -1, 1).docs(
+    command("ssubscribe", -2, ssubscribe).subscribes(false).keys(1, -1, 1).docs(
         "7.0.0",
         "shardchannel [shardchannel ...]",
         "Listens to channels of sharded pub/sub.",
@@ -43,12 +47,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         "[shardchannel [shardchannel ...]]",
         "Listens to channels of sharded pub/sub no more.",
     ),
-    command("publish", 3, publish_channel).flags(PUBLISH_FLAGS).docs(
+    command("publish", 3, publish_channel).publishes().flags(PUBLISH_FLAGS).docs(
         "2.0.0",
         "channel message",
         "Sends a message to all who listen, at every worker.",
     ),
-    command("spublish", 3, publish_shard).flags(PUBLISH_FLAGS).keys(1, 1, 1).docs(
+    command("spublish", 3, publish_shard).publishes().flags(PUBLISH_FLAGS).keys(1, 1, 1).docs(
         "7.0.0",
         "shardchannel message",
         "Sends a message to all who listen to a channel of sharded pub/sub.",

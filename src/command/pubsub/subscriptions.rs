@@ -42,6 +42,12 @@ impl Subscriptions {
         [self.channels.len(), self.patterns.len(), self.shards.len()]
     }
 
+    /// Whether there is one, a pattern or not, that `is_it` picks.
+    pub(crate) fn any(&self, is_it: impl Fn(&[u8], bool) -> bool) -> bool {
+        self.channels.iter().chain(&self.shards).any(|channel| is_it(channel, false))
+            || self.patterns.iter().any(|pattern| is_it(pattern, true))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -64,9 +64,9 @@ fn a_setting_reaches_the_other_workers() {
     let server = Server::new();
     let other = crate::command::Settings::open(&server.store, &Config::default()).unwrap();
     check(&server, &[("CONFIG SET requirepass hush lock-wait 100", "+OK"), ("GET a", "$-1")]);
-    assert!(!other.needs_auth());
+    assert!(other.requirepass().is_none());
     other.refresh().unwrap();
-    assert!(other.needs_auth());
+    assert!(other.requirepass().is_some());
     assert_eq!(other.lock_wait().as_millis(), 100);
     check(
         &server,

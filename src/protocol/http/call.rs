@@ -55,8 +55,6 @@ pub struct Context<'a> {
     pub state: &'a WorkerState,
     /// The settings.
     pub config: &'a Config,
-    /// The password in force, if any.
-    pub password: Option<&'a str>,
     /// Milliseconds of the Unix clock.
     pub now_ms: u64,
     /// The index of the worker that answers.
@@ -132,7 +130,7 @@ fn is_open(route: Option<&Route<'_>>, config: &Config) -> bool {
 }
 
 fn check_password(head: &Head<'_>, context: &Context<'_>) -> Result<(), Response> {
-    guard::check_password(head, context.password).map_err(|refusal| {
+    guard::check_user(head, &context.state.acl.default_user()).map_err(|refusal| {
         if head.authorization.is_some() {
             context.store.statistics().add(Stat::AuthFailures, 1);
         }

@@ -7,7 +7,7 @@ use super::{
     call::Head,
     error::{Refusal, refusal},
 };
-use crate::config::Config;
+use crate::{command::User, config::Config};
 
 /// Refuses a Host or an Origin that is not expected.
 pub(super) fn check_sender(head: &Head<'_>, config: &Config) -> Result<(), Refusal> {
@@ -24,15 +24,22 @@ pub(super) fn check_sender(head: &Head<'_>, config: &Config) -> Result<(), Refus
     }
 }
 
-/// Refuses a request without the password, if there is one; the comparison takes as long for any wrong one of a length.
-pub(super) fn check_password(head: &Head<'_>, password: Option<&str>) -> Result<(), Refusal> {
-    let Some(password) = password else { return Ok(()) };
-    let given = head.authorization.and_then(bearer);
-    match given {
-        Some(given) if same(given, password.as_bytes()) => Ok(()),
-        Some(_) => Err(refusal(401, "unauthorized", "the password is wrong")),
-        None => Err(refusal(401, "unauthorized", "send the password as 'Authorization: Bearer <password>'")),
+/// Refuses a request without the password, if there is one, and every request if the user may not do everything: routes know no finer
+/// permissions. What the comparison takes does not depend on the password.
+pub(super) fn check_user(head: &Head<'_>, user: &User) -> Result<(), Refusal> {
+    if !user.needs_no_password() {
+        match head.authorization.and_then(bearer) {
+            Some(given) if user.admits(given) => {}
+            Some(_) => return Err(refusal(401, "unauthorized", "the password is wrong")),
+            None => {
+                return Err(refusal(401, "unauthorized", "send the password as 'Authorization: Bearer <password>'"));
+            }
+        }
     }
+    if user.may_do_everything() {
+        return Ok(());
+    }
+    Err(forbidden("the user 'default' may not do everything; give it allcommands, allkeys and allchannels to use HTTP"))
 }
 
 /// The value of `access-control-allow-origin` for this request, if its Origin is one that `--allow-origin` names.
@@ -80,12 +87,6 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(rest.trim_ascii())
 }
 
-/// Compares without stopping at the first difference.
-fn same(given: &[u8], password: &[u8]) -> bool {
-    let differences = given.iter().zip(password).fold(0, |all, (a, b)| all | (a ^ b));
-    given.len() == password.len() && std::hint::black_box(differences) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +131,7 @@ mod tests {
     fn passwords() {
         let ask = |authorization: Option<&'static str>| {
             let head = Head { authorization: authorization.map(str::as_bytes), ..Head::default() };
-            check_password(&head, Some("sesame")).is_ok()
+            check_user(&head, &User::default_with(Some("sesame"))).is_ok()
         };
         assert!(ask(Some("Bearer sesame")) && ask(Some("bearer  sesame ")));
         for given in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer sesam"), Some("Bearer sesamE")] {
@@ -139,6 +140,6 @@ mod tests {
         for given in [Some("Basic sesame"), Some("sesame"), Some("Bearer sesamesesame")] {
             assert!(!ask(given), "{given:?}");
         }
-        assert!(check_password(&Head::default(), None).is_ok());
+        assert!(check_user(&Head::default(), &User::default_with(None)).is_ok());
     }
 }

@@ -47,7 +47,6 @@ impl Site {
             store: &self.store,
             state: &self.state,
             config: &self.config,
-            password: self.config.requirepass.as_deref(),
             now_ms: now_ms(),
             worker: 1,
             draining: self.draining,
@@ -514,6 +513,7 @@ fn strangers_are_refused_before_anything_else() {
     let page = Head { host: Some(b"localhost"), origin: Some(b"http://evil.example"), path: "/healthz", ..foreign };
     fails(&site.send(&Ask { head: page, body: b"" }), 403, "forbidden");
     site.config.requirepass = Some("sesame".into());
+    site.state = WorkerState::open(&site.store, &site.config, 1, now_ms()).unwrap();
     let refused = site.get("/nowhere");
     fails(&refused, 401, "unauthorized");
     assert_eq!(header(&refused, "www-authenticate"), Some("Bearer"));

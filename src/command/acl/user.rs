@@ -1,0 +1,247 @@
+//! A user: its passwords, and what it may do. Nothing here knows how rules are written; see [`super::rules`].
+
+use std::collections::HashSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::command::{
+    Args, glob,
+    keyspec::NOT_KEY,
+    table::{self, Command},
+};
+
+/// The SHA-256 of a password.
+pub(super) type Digest = [u8; 32];
+
+/// Why a user may not do something. The later ones say more about what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Denied<'a> {
+    /// It may not use the command.
+    Command,
+    /// Nor this key, or not so.
+    Key(&'a [u8]),
+    /// Nor this channel.
+    Channel(&'a [u8]),
+}
+
+impl Denied<'_> {
+    /// How much of what was asked for is granted.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Command => 0,
+            Self::Key(_) => 1,
+            Self::Channel(_) => 2,
+        }
+    }
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub(super) enabled: bool,
+    /// Any password is right.
+    pub(super) nopass: bool,
+    /// Whether what RESTORE brings in is looked at closely. It always is; the word is remembered.
+    pub(super) sanitize: bool,
+    pub(super) passwords: Vec<Digest>,
+    pub(super) root: Selector,
+    pub(super) selectors: Vec<Selector>,
+}
+
+/// What a user may do: a request must be allowed by one of its selectors as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Selector {
+    /// Whether the rules begin with all commands, or with none.
+    pub(super) begins_with_all: bool,
+    /// What was said about commands since then, without what was repeated.
+    pub(super) rules: Vec<String>,
+    /// The commands and subcommands that follow from it, by their full names.
+    pub(super) commands: HashSet<&'static str>,
+    /// Commands that are allowed with this first argument.
+    pub(super) first_args: Vec<(&'static str, Vec<u8>)>,
+    /// Nothing was taken away from all commands.
+    pub(super) all_commands: bool,
+    pub(super) keys: Vec<KeyPattern>,
+    pub(super) all_keys: bool,
+    pub(super) channels: Vec<Vec<u8>>,
+    pub(super) all_channels: bool,
+}
+
+/// Keys, and what may be done with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyPattern {
+    pub(super) pattern: Vec<u8>,
+    pub(super) reads: bool,
+    pub(super) writes: bool,
+}
+
+/// The digest of a password.
+pub(super) fn digest(password: &[u8]) -> Digest {
+    Sha256::digest(password).into()
+}
+
+impl User {
+    /// A user that has just been made: it may do nothing, and cannot log in.
+    pub(super) fn new() -> Self {
+        Self {
+            enabled: false,
+            nopass: false,
+            sanitize: true,
+            passwords: Vec::new(),
+            root: Selector::default(),
+            selectors: Vec::new(),
+        }
+    }
+
+    /// The user `default` of a server with this password: it may do everything.
+    #[must_use]
+    pub fn default_with(password: Option<&str>) -> Self {
+        let mut user = Self::new();
+        user.enabled = true;
+        user.root = Selector { all_keys: true, all_channels: true, ..Selector::default() };
+        user.root.allow_all();
+        user.set_only_password(password);
+        user
+    }
+
+    /// This password alone is right, or any.
+    pub(super) fn set_only_password(&mut self, password: Option<&str>) {
+        self.nopass = password.is_none();
+        self.passwords = password.map(|password| digest(password.as_bytes())).into_iter().collect();
+    }
+
+    /// Whether it may do everything.
+    #[must_use]
+    pub fn may_do_everything(&self) -> bool {
+        self.root.all_commands && self.root.all_keys && self.root.all_channels
+    }
+
+    /// Whether connections need not log in to be this user.
+    #[must_use]
+    pub fn needs_no_password(&self) -> bool {
+        self.enabled && self.nopass
+    }
+
+    /// Whether one may log in with this password. Every one of the user's passwords is compared, all of its bytes.
+    #[must_use]
+    pub fn admits(&self, password: &[u8]) -> bool {
+        let given = digest(password);
+        let mut right = false;
+        for expected in &self.passwords {
+            let difference = given.iter().zip(expected).fold(0, |all, (a, b)| all | std::hint::black_box(a ^ b));
+            right |= std::hint::black_box(difference) == 0;
+        }
+        self.enabled && (self.nopass || right)
+    }
+
+    fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
+        std::iter::once(&self.root).chain(&self.selectors)
+    }
+
+    /// Whether it may send this request; the command is the one that the request means.
+    pub(crate) fn check<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+        let mut reason = Denied::Command;
+        for selector in self.all_selectors() {
+            match selector.check(command, args) {
+                Ok(()) => return Ok(()),
+                Err(denied) if denied.rank() > reason.rank() => reason = denied,
+                Err(_) => {}
+            }
+        }
+        Err(reason)
+    }
+
+    /// Whether one of its selectors allows a channel, or a pattern of channels.
+    pub(super) fn may_hear(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.all_selectors().any(|selector| selector.allows_channel(channel, is_pattern))
+    }
+}
+
+impl Selector {
+    /// Allows every command, and forgets what was said before.
+    pub(super) fn allow_all(&mut self) {
+        self.forget_commands();
+        self.commands = table::all_with_subcommands().map(|command| command.full_name).collect();
+        (self.begins_with_all, self.all_commands) = (true, true);
+    }
+
+    /// Allows no command, and forgets what was said before.
+    pub(super) fn forget_commands(&mut self) {
+        (self.begins_with_all, self.all_commands) = (false, false);
+        self.rules.clear();
+        self.commands.clear();
+        self.first_args.clear();
+    }
+
+    /// Allows or forbids a command with all its subcommands.
+    pub(super) fn set_command(&mut self, command: &'static Command, allowed: bool) {
+        for command in std::iter::once(command).chain(command.subcommands) {
+            self.first_args.retain(|(name, _)| *name != command.full_name);
+            if allowed {
+                self.commands.insert(command.full_name);
+            } else {
+                self.commands.remove(command.full_name);
+                self.all_commands = false;
+            }
+        }
+    }
+
+    fn check<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+        if !self.all_commands && !command.needs_no_auth() && !self.allows_command(command, args) {
+            return Err(Denied::Command);
+        }
+        if !self.all_keys {
+            self.check_keys(command, args)?;
+        }
+        if !self.all_channels {
+            self.check_channels(command, args)?;
+        }
+        Ok(())
+    }
+
+    fn allows_command(&self, command: &'static Command, args: &Args<'_>) -> bool {
+        self.commands.contains(command.full_name)
+            || self
+                .first_args
+                .iter()
+                .any(|(name, first)| *name == command.full_name && args.get(1).eq_ignore_ascii_case(first))
+    }
+
+    fn check_keys<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+        for spec in command.specs_of_keys().filter(|spec| spec.access != NOT_KEY) {
+            let access = command.access_in(&spec, args);
+            // A request whose keys cannot be told from its arguments is refused by the command itself.
+            for at in spec.places(args).into_iter().flatten() {
+                self.check_key(args.get(at), access.reads, access.writes)?;
+            }
+        }
+        if let Some(at) = command.name_at() {
+            self.check_key(args.get(at), true, command.has("write"))?;
+        }
+        Ok(())
+    }
+
+    fn check_key<'a>(&self, key: &'a [u8], reads: bool, writes: bool) -> Result<(), Denied<'a>> {
+        let allows = |pattern: &KeyPattern| {
+            (pattern.reads || !reads) && (pattern.writes || !writes) && glob::matches(&pattern.pattern, key)
+        };
+        if self.keys.iter().any(allows) { Ok(()) } else { Err(Denied::Key(key)) }
+    }
+
+    fn check_channels<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+        let Some(channels) = command.channels else { return Ok(()) };
+        let count = if channels.all { args.len() } else { 1 };
+        match args.from(1).take(count).find(|channel| !self.allows_channel(channel, channels.are_patterns)) {
+            Some(channel) => Err(Denied::Channel(channel)),
+            None => Ok(()),
+        }
+    }
+
+    /// A pattern is allowed if it is one of the patterns itself: what it matches is not compared.
+    fn allows_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
+        let allows = |allowed: &Vec<u8>| {
+            if is_pattern { allowed == channel } else { glob::matches(allowed, channel) }
+        };
+        self.all_channels || self.channels.iter().any(allows)
+    }
+}
