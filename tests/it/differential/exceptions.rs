@@ -51,8 +51,12 @@ const EXCEPTIONS: &[Exception] = &[
         explains: |case| {
             (case.is("BITCOUNT") || case.is("BITPOS"))
                 && case.ours.starts_with(b"-ERR")
-                && case.theirs.starts_with(b":")
+                && (case.theirs.starts_with(b":") || case.theirs.starts_with(b"-WRONGTYPE"))
         },
+    },
+    Exception {
+        why: "a nested MULTI or WATCH spoils the transaction, as in Valkey 9",
+        explains: |case| case.is("EXEC") && case.ours.starts_with(b"-EXECABORT"),
     },
     Exception {
         why: "the values of LCS are bounded by the time that it takes, not by memory",
