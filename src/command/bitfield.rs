@@ -172,14 +172,18 @@ fn bitfield(call: &mut Call<'_, '_>) -> Answer {
     if reach > call.env.config.max_value {
         return refuse(VALUE_TOO_LONG);
     }
-    let mut replies = Vec::new();
+    let (mut replies, mut changed) = (Vec::new(), false);
     call.kv().update(call.db(), call.key(1)?, &mut |current| {
-        let mut value = grown(string_of(current)?.unwrap_or_default(), reach);
+        let before = string_of(current)?.unwrap_or_default();
+        let mut value = grown(before, reach);
         replies = steps.iter().map(|step| step.apply(&mut value).map_or(Reply::Null, Reply::Int)).collect();
-        Ok(Update::Set(value.into(), Expiry::Keep))
+        changed = value != before;
+        Ok(if changed { Update::Set(value.into(), Expiry::Keep) } else { Update::Leave })
     })?;
-    call.count_writes(1);
-    call.notify(Class::String, "setbit", call.key(1)?);
+    if changed {
+        call.count_writes(1);
+        call.notify(Class::String, "setbit", call.key(1)?);
+    }
     Ok(Reply::Array(replies))
 }
 

@@ -9,7 +9,7 @@ use super::{
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
-use crate::store::{Condition, Expiry, LongDouble, SetOptions, SetOutcome, Ttl};
+use crate::store::{Condition, Error, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl};
 
 pub(crate) const COMMANDS: &[Command] = &[
     command("get", 2, get).flags(READ_FAST).keys(1, 1, 1).docs("1.0.0", "key", "Returns the value of a key."),
@@ -306,6 +306,9 @@ fn getex(call: &mut Call<'_, '_>) -> Answer {
         4 if Clock::option(call.arg(2)).is_some() => match expiry::option(call, 2) {
             // The time is not looked at if there is nothing that it could be given to.
             Err(_) if call.kv().kind(call.db(), call.key(1)?)?.is_none() => return Ok(Reply::Null),
+            Err(_) if call.kv().kind(call.db(), call.key(1)?)? != Some(KvType::String) => {
+                return Err(Error::WrongKind.into());
+            }
             expiry => expiry?.ok_or(Refusal::from(SYNTAX))?,
         },
         _ => return refuse(SYNTAX),
@@ -369,7 +372,11 @@ fn add(call: &mut Call<'_, '_>, by: i64) -> Answer {
 fn incrbyfloat(call: &mut Call<'_, '_>) -> Answer {
     const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
     let key = call.key(1)?;
-    let by = LongDouble::parse(call.arg(2)).ok_or(Refusal::from(NOT_A_FLOAT))?;
+    let Some(by) = LongDouble::parse(call.arg(2)) else {
+        // What the key holds is judged first.
+        call.kv().strlen(call.db(), key)?;
+        return refuse(NOT_A_FLOAT);
+    };
     let sum = call.kv().incr_float(call.db(), key, by).map_err(Refusal::from);
     let sum = sum.map_err(|refusal| refusal.overflow(NOT_FINITE))?;
     call.count_writes(1);

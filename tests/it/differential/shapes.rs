@@ -114,7 +114,7 @@ pub(super) const SHAPES: &[Shape] = &[
     row(4, "HINCRBY {hash} {field} {int}"),
     row(6, "HINCRBYFLOAT {hash} {field} {float}"),
     like(1, "HRANDFIELD {hash}", Presence),
-    row(1, "HRANDFIELD {hash} 0|x ?WITHVALUES"),
+    like(1, "HRANDFIELD {hash} 0|x ?WITHVALUES", Presence),
     row(1, "HSCAN {hash} {int} MATCH x{pattern} COUNT 1000"),
     row(4, "COPY {hash} {hash} ?REPLACE"),
     row(2, "RENAME {hash} {hash}"),
