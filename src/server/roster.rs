@@ -83,13 +83,14 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let seat = self.hub.roster.seats.borrow_mut().remove(&self.number);
-        self.hub.statistics().sub(Stat::Clients, 1);
         if let Some(session) = seat.and_then(|seat| seat.session) {
             let id = session.borrow().id;
             self.hub.roster.remove_mailbox(id);
             self.hub.state.leave(&mut session.borrow_mut());
             self.hub.state.clients.remove(id);
         }
+        // Last, so that nobody finds more clients listed than are counted.
+        self.hub.statistics().sub(Stat::Clients, 1);
     }
 }
 
