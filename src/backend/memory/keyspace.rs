@@ -373,6 +373,7 @@ impl KvBackend for MemoryKeyspace {
     }
 
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
+        check(db, key)?;
         check(to, key)?;
         let mut open = self.open(db, &[key])?;
         let (to, now_ms) = (usize::from(to), open.now_ms);
