@@ -7,6 +7,7 @@ use super::{
     call::Call,
     glob,
     keys::{DEFAULT_SCAN_COUNT, count, cursor},
+    keyspec::{RO, RW_ACCESS_DELETE, RW_DELETE, RW_INSERT, RW_UPDATE},
     notify::Class,
     parse_int,
     refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
@@ -18,9 +19,17 @@ use crate::store::{Error, FieldUpdate, LongDouble, Pair, number};
 const MAX_RANDOM: u64 = 1 << 20;
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("hset", -4, hset).flags(WRITE_FAST).docs("2.0.0", "key (field value)...", "Sets fields of a hash."),
-    command("hmset", -4, hmset).flags(WRITE_FAST).docs("2.0.0", "key (field value)...", "Sets fields of a hash."),
-    command("hsetnx", 4, hsetnx).flags(WRITE_FAST).docs(
+    command("hset", -4, hset).flags(WRITE_FAST).access(RW_UPDATE).docs(
+        "2.0.0",
+        "key (field value)...",
+        "Sets fields of a hash.",
+    ),
+    command("hmset", -4, hmset).flags(WRITE_FAST).access(RW_UPDATE).docs(
+        "2.0.0",
+        "key (field value)...",
+        "Sets fields of a hash.",
+    ),
+    command("hsetnx", 4, hsetnx).flags(WRITE_FAST).access(RW_INSERT).docs(
         "2.0.0",
         "key field value",
         "Sets a field of a hash that does not exist.",
@@ -31,18 +40,42 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key field...",
         "Returns the values of fields of a hash, as of one instant.",
     ),
-    command("hgetall", 2, hgetall).flags(READ).docs("2.0.0", "key", "Returns all fields and values of a hash."),
-    command("hkeys", 2, hkeys).flags(READ).docs("2.0.0", "key", "Returns all fields of a hash."),
-    command("hvals", 2, hvals).flags(READ).docs("2.0.0", "key", "Returns all values of a hash."),
-    command("hlen", 2, hlen).flags(READ_FAST).docs("2.0.0", "key", "Returns the number of fields of a hash."),
-    command("hexists", 3, hexists).flags(READ_FAST).docs("2.0.0", "key field", "Returns whether a hash has a field."),
-    command("hstrlen", 3, hstrlen).flags(READ_FAST).docs(
+    command("hgetall", 2, hgetall).flags(READ).tips(&["nondeterministic_output_order"]).docs(
+        "2.0.0",
+        "key",
+        "Returns all fields and values of a hash.",
+    ),
+    command("hkeys", 2, hkeys).flags(READ).tips(&["nondeterministic_output_order"]).docs(
+        "2.0.0",
+        "key",
+        "Returns all fields of a hash.",
+    ),
+    command("hvals", 2, hvals).flags(READ).tips(&["nondeterministic_output_order"]).docs(
+        "2.0.0",
+        "key",
+        "Returns all values of a hash.",
+    ),
+    command("hlen", 2, hlen).flags(READ_FAST).access(RO).docs(
+        "2.0.0",
+        "key",
+        "Returns the number of fields of a hash.",
+    ),
+    command("hexists", 3, hexists).flags(READ_FAST).access(RO).docs(
+        "2.0.0",
+        "key field",
+        "Returns whether a hash has a field.",
+    ),
+    command("hstrlen", 3, hstrlen).flags(READ_FAST).access(RO).docs(
         "3.2.0",
         "key field",
         "Returns the length of the value of a field.",
     ),
-    command("hdel", -3, hdel).flags(DELETE_FAST).docs("2.0.0", "key field...", "Deletes fields of a hash."),
-    command("hgetdel", -5, hgetdel).flags(DELETE_FAST).docs(
+    command("hdel", -3, hdel).flags(DELETE_FAST).access(RW_DELETE).docs(
+        "2.0.0",
+        "key field...",
+        "Deletes fields of a hash.",
+    ),
+    command("hgetdel", -5, hgetdel).flags(DELETE_FAST).access(RW_ACCESS_DELETE).docs(
         "8.0.0",
         "key FIELDS numfields field...",
         "Returns the values of fields of a hash and deletes them.",
@@ -57,12 +90,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key field increment",
         "Adds to the float of a field.",
     ),
-    command("hscan", -3, hscan).flags(READ).docs(
+    command("hscan", -3, hscan).flags(READ).tips(&["nondeterministic_output"]).docs(
         "2.8.0",
         "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
         "Returns the next fields of an iteration.",
     ),
-    command("hrandfield", -2, hrandfield).flags(READ).docs(
+    command("hrandfield", -2, hrandfield).flags(READ).tips(&["nondeterministic_output"]).docs(
         "6.2.0",
         "key [count [WITHVALUES]]",
         "Returns some fields of a hash.",

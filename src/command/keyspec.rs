@@ -29,6 +29,8 @@ pub(crate) const RW_ACCESS_UPDATE: Access = access(&["RW", "access", "update"], 
 pub(crate) const RW_UPDATE: Access = access(&["RW", "update"], false, true);
 /// Adds to the value.
 pub(crate) const RW_INSERT: Access = access(&["RW", "insert"], false, true);
+/// Takes from the value.
+pub(crate) const RW_DELETE: Access = access(&["RW", "delete"], false, true);
 /// Takes from the value and tells something of it.
 pub(crate) const RW_ACCESS_DELETE: Access = access(&["RW", "access", "delete"], true, true);
 /// Replaces the value, whatever it was.

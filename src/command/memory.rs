@@ -18,16 +18,23 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("memory", -2, memory_help
     .docs("4.0.0", "", "Commands about memory.")
     .subcommands(MEMORY)];
 
+/// Hints of what each server of a cluster answers for itself.
+const SPECIAL: &[&str] = &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
+
 const MEMORY: &[Command] = &[
-    sub("memory|doctor", 2, doctor).docs("4.0.0", "", "Says in words how the memory is used."),
+    sub("memory|doctor", 2, doctor).tips(SPECIAL).docs("4.0.0", "", "Says in words how the memory is used."),
     sub("memory|help", 2, memory_help).flags(&["loading", "stale"]).docs("4.0.0", "", "Lists the subcommands."),
-    sub("memory|malloc-stats", 2, malloc_stats).docs("4.0.0", "", "Says how much of the segment's pages is in use."),
-    sub("memory|purge", 2, purge).docs(
+    sub("memory|malloc-stats", 2, malloc_stats).tips(SPECIAL).docs(
+        "4.0.0",
+        "",
+        "Says how much of the segment's pages is in use.",
+    ),
+    sub("memory|purge", 2, purge).tips(&["request_policy:all_shards", "response_policy:all_succeeded"]).docs(
         "4.0.0",
         "",
         "Is accepted: pages without a block in use go back when they are needed.",
     ),
-    sub("memory|stats", 2, stats).docs("4.0.0", "", "Returns what memory is used for."),
+    sub("memory|stats", 2, stats).tips(SPECIAL).docs("4.0.0", "", "Returns what memory is used for."),
     sub("memory|usage", -3, usage).access(RO).flags(READ).keys(2, 2, 1).docs(
         "4.0.0",
         "key [SAMPLES count]",

@@ -9,6 +9,7 @@ use crate::harness::{Reply, Resp, Server};
 const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("command|getkeys", 1, "a command without arguments can be asked about, as in Valkey"),
     ("command|getkeysandflags", 1, "as getkeys"),
+    ("client|reply", 2, "refused in transactions: the replies of EXEC are one"),
     ("client|reply", 2, "a transaction's replies are one reply, so none of them can be left out"),
 ];
 
