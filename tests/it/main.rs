@@ -31,5 +31,6 @@ mod soak;
 #[cfg(feature = "crash-points")]
 mod stopped;
 mod transactions;
+mod users;
 mod watching;
 mod workers;

@@ -1,0 +1,135 @@
+//! Users over several workers: a change of rights holds everywhere, for RESP and for HTTP.
+
+use std::time::Duration;
+
+use crate::harness::{Http, Reply, Resp, Server, wait_until};
+
+fn server(args: &[&str]) -> Server {
+    Server::start(&[&["--workers", "4"], args].concat())
+}
+
+/// Clients enough for each worker to have some, logged in as this user.
+fn clients(server: &Server, count: usize, user: &str) -> Vec<Resp> {
+    let client = |_| {
+        let mut client = server.redis();
+        assert_eq!(client.run(&format!("AUTH {user} secret")), Reply::ok());
+        client
+    };
+    (0..count).map(client).collect()
+}
+
+fn is_refused(reply: &Reply) -> bool {
+    reply.error() == Some("NOPERM")
+}
+
+#[test]
+fn a_change_of_rights_holds_for_the_next_request_at_every_worker() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    assert_eq!(admin.run("ACL SETUSER u on >secret ~k* +@all"), Reply::ok());
+    let mut clients = clients(&server, 16, "u");
+    for round in 0..20 {
+        for client in &mut clients {
+            assert_eq!(client.run(&format!("SET k {round}")), Reply::ok());
+            assert!(is_refused(&client.run("GET z")));
+        }
+        assert_eq!(admin.run("ACL SETUSER u -set"), Reply::ok());
+        for client in &mut clients {
+            assert!(is_refused(&client.run("SET k v")));
+            assert_eq!(client.run("GET k"), Reply::bulk(round.to_string()));
+        }
+        assert_eq!(admin.run("ACL SETUSER u +set"), Reply::ok());
+    }
+    let mut logged: Vec<String> =
+        admin.run("ACL LOG 100").items().iter().map(|entry| entry.field("object").text()).collect();
+    logged.sort();
+    logged.dedup();
+    assert_eq!(logged, ["set", "z"]);
+}
+
+#[test]
+fn a_user_that_is_deleted_is_disconnected_from_every_worker() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    assert_eq!(admin.run("ACL SETUSER u on >secret ~* &* +@all"), Reply::ok());
+    let mut clients = clients(&server, 12, "u");
+    clients.iter_mut().skip(6).for_each(|client| drop(client.run("SUBSCRIBE news")));
+    assert_eq!(admin.run("ACL DELUSER u"), Reply::Int(1));
+    for client in &mut clients {
+        assert!(client.read().is_err(), "the connection is closed without a word");
+    }
+    let mut late = server.redis();
+    assert_eq!(late.run("AUTH u secret").error(), Some("WRONGPASS"));
+    assert_eq!(admin.run("PUBLISH news x"), Reply::Int(0));
+    assert_eq!(admin.run("ACL WHOAMI"), Reply::bulk("default"));
+}
+
+#[test]
+fn who_may_not_listen_any_more_is_disconnected_and_the_others_are_not() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    assert_eq!(admin.run("ACL SETUSER u on >secret &news &weather* +@all"), Reply::ok());
+    let mut clients = clients(&server, 8, "u");
+    for (number, client) in clients.iter_mut().enumerate() {
+        let topic = ["SUBSCRIBE news", "PSUBSCRIBE weather*"][number % 2];
+        assert_eq!(client.run(topic).items()[2], Reply::Int(1));
+    }
+    assert_eq!(admin.run("ACL SETUSER u resetchannels &weather*"), Reply::ok());
+    for (number, client) in clients.iter_mut().enumerate() {
+        if number % 2 == 0 {
+            assert!(client.read().is_err(), "the connection is closed without a word");
+        } else {
+            assert_eq!(client.run("PING").items()[0], Reply::bulk("pong"));
+        }
+    }
+}
+
+#[test]
+fn one_that_deletes_its_own_user_is_answered_first() {
+    let server = server(&[]);
+    assert_eq!(server.redis().run("ACL SETUSER u on >secret +@all"), Reply::ok());
+    let mut client = clients(&server, 1, "u").remove(0);
+    assert_eq!(client.run("ACL DELUSER u"), Reply::Int(1));
+    assert!(client.read_to_close().is_empty());
+}
+
+#[test]
+fn http_asks_for_the_password_of_the_default_user_and_needs_all_its_rights() {
+    let server = server(&["--requirepass", "first"]);
+    let mut admin = server.redis();
+    assert_eq!(admin.run("AUTH first"), Reply::ok());
+    let status = |password: &str| {
+        let header = format!("Bearer {password}");
+        let mut web = Http::open(server.http()).unwrap();
+        web.request("GET", "/stats", &[("authorization", &header)], None).status
+    };
+    assert_eq!((status("first"), status("second")), (200, 401));
+    assert_eq!(admin.run("ACL SETUSER default >second"), Reply::ok());
+    assert_eq!((status("first"), status("second")), (200, 200));
+    assert_eq!(admin.run("ACL SETUSER default <first -debug"), Reply::ok());
+    assert_eq!((status("first"), status("second")), (401, 403));
+    assert_eq!(admin.run("ACL SETUSER default +@all off"), Reply::ok());
+    assert_eq!(status("second"), 401);
+    assert_eq!(admin.run("ACL SETUSER default on"), Reply::ok());
+    for _ in 0..8 {
+        assert_eq!(status("second"), 200);
+    }
+}
+
+#[test]
+fn a_worker_that_is_started_anew_knows_the_users() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    assert_eq!(admin.run("ACL SETUSER u on >secret ~* +@all"), Reply::ok());
+    drop(admin);
+    let before = server.workers();
+    before.iter().for_each(|&pid| crate::harness::signal(pid, nix::sys::signal::Signal::SIGKILL));
+    let are_new = || {
+        let now = server.workers();
+        now.len() == 4 && !now.iter().any(|pid| before.contains(pid))
+    };
+    assert!(wait_until(Duration::from_secs(20), are_new), "workers are started again");
+    for client in &mut clients(&server, 8, "u") {
+        assert_eq!(client.run("ACL WHOAMI"), Reply::bulk("u"));
+    }
+}
