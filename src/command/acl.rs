@@ -276,11 +276,12 @@ impl Acl {
         }
         let Err(denied) = self.account_of(session).user.borrow().check(command, args) else { return Ok(()) };
         session.last_command = command.full_name;
-        let (reason, object) = match denied {
-            Denied::Command => ("command", command.full_name.as_bytes()),
-            Denied::Key(key) => ("key", key),
-            Denied::Channel(channel) => ("channel", channel),
+        let (reason, object, stat) = match denied {
+            Denied::Command => ("command", command.full_name.as_bytes(), Stat::DeniedCommands),
+            Denied::Key(key) => ("key", key, Stat::DeniedKeys),
+            Denied::Channel(channel) => ("channel", channel, Stat::DeniedChannels),
         };
+        env.store.statistics().add(stat, 1);
         self.note(reason, object, session.user_name().as_bytes(), session, env);
         Err(Some(denied))
     }

@@ -184,6 +184,9 @@ fn stats(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "total_writes_processed", sum(Stat::Writes));
     line(text, "total_http_requests", sum(Stat::HttpRequests));
     line(text, "acl_access_denied_auth", sum(Stat::AuthFailures));
+    line(text, "acl_access_denied_cmd", sum(Stat::DeniedCommands));
+    line(text, "acl_access_denied_key", sum(Stat::DeniedKeys));
+    line(text, "acl_access_denied_channel", sum(Stat::DeniedChannels));
     line(text, "client_output_buffer_limit_disconnections", sum(Stat::OutputClosed));
     line(text, "idle_timeout_disconnections", sum(Stat::IdleClosed));
     line(text, "protocol_errors", sum(Stat::ProtocolErrors));

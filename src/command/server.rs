@@ -139,7 +139,7 @@ fn config_error(name: &str, why: &str) -> String {
 
 /// Sets back what Redis sets back; what tells how this program fares (starts, recoveries, waits) goes on.
 fn config_resetstat(call: &mut Call<'_, '_>) -> Answer {
-    const COUNTED_FROM_NOW: [Stat; 14] = [
+    const COUNTED_FROM_NOW: [Stat; 17] = [
         Stat::Connections,
         Stat::Rejected,
         Stat::Commands,
@@ -150,6 +150,9 @@ fn config_resetstat(call: &mut Call<'_, '_>) -> Answer {
         Stat::Expired,
         Stat::Errors,
         Stat::AuthFailures,
+        Stat::DeniedCommands,
+        Stat::DeniedKeys,
+        Stat::DeniedChannels,
         Stat::BytesIn,
         Stat::BytesOut,
         Stat::IdleClosed,

@@ -64,6 +64,9 @@ stats! {
     Parked total "parked" "Times a request stepped aside to wait while others were served.";
     ProtocolErrors total "protocol_errors" "Connections closed because of malformed input.";
     AuthFailures total "auth_failures" "Wrong passwords.";
+    DeniedCommands total "denied_commands" "Requests refused because the user may not use the command.";
+    DeniedKeys total "denied_keys" "Requests refused because the user may not use a key.";
+    DeniedChannels total "denied_channels" "Requests refused because the user may not use a channel.";
     BytesIn total "input_bytes" "Bytes read from clients.";
     BytesOut total "output_bytes" "Bytes written to clients.";
     IdleClosed total "idle_closed" "Connections closed because of --idle-timeout.";

@@ -148,6 +148,7 @@ fn a_request_needs_its_command_its_keys_and_its_channels() {
             ("COUNTER.INCR k", ":1"),
             ("COUNTER.INCR z", no_key),
             ("COUNTER.GET r", "$-1"),
+            ("MGET k z r", no_key),
             ("AUTH default x", "+OK"),
             ("ACL WHOAMI", "$7 default"),
             ("ACL SETUSER u resetkeys -@all +select|0", "+OK"),
@@ -319,4 +320,21 @@ fn passwords_are_made_of_as_many_bits_as_are_asked_for() {
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn the_selector_that_grants_most_gives_the_reason() {
+    let server = Server::new();
+    check(
+        &server,
+        &[
+            ("ACL SETUSER u on nopass ~a +mget (~a ~b +mget) (+@all)", "+OK"),
+            ("ACL DRYRUN u MGET a b c", "$47 User u has no permissions to access the 'c' key"),
+            ("ACL DRYRUN u MGET c b", "$47 User u has no permissions to access the 'c' key"),
+            ("ACL DRYRUN u GET a", "$47 User u has no permissions to access the 'a' key"),
+            ("AUTH u x", "+OK"),
+            ("MGET a b c", "-NOPERM No permissions to access a key"),
+        ],
+    );
+    assert_eq!(server.store.statistics().sum(Stat::DeniedKeys), 1);
 }

@@ -24,14 +24,21 @@ pub(crate) enum Denied<'a> {
     Channel(&'a [u8]),
 }
 
-impl Denied<'_> {
-    /// How much of what was asked for is granted.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Command => 0,
-            Self::Key(_) => 1,
-            Self::Channel(_) => 2,
-        }
+/// Where a selector stops to allow a request: at this argument.
+struct Miss<'a> {
+    at: usize,
+    denied: Denied<'a>,
+}
+
+impl Miss<'_> {
+    /// How much of what was asked for is granted: of several selectors, the one that grants most gives the reason.
+    fn nearness(&self) -> (u8, usize) {
+        let rank = match self.denied {
+            Denied::Command => 0,
+            Denied::Key(_) => 1,
+            Denied::Channel(_) => 2,
+        };
+        (rank, self.at)
     }
 }
 
@@ -140,15 +147,15 @@ impl User {
 
     /// Whether it may send this request; the command is the one that the request means.
     pub(crate) fn check<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
-        let mut reason = Denied::Command;
+        let mut nearest = Miss { at: 0, denied: Denied::Command };
         for selector in self.all_selectors() {
             match selector.check(command, args) {
                 Ok(()) => return Ok(()),
-                Err(denied) if denied.rank() > reason.rank() => reason = denied,
+                Err(miss) if miss.nearness() > nearest.nearness() => nearest = miss,
                 Err(_) => {}
             }
         }
-        Err(reason)
+        Err(nearest.denied)
     }
 
     /// Whether one of its selectors allows a channel, or a pattern of channels.
@@ -186,9 +193,9 @@ impl Selector {
         }
     }
 
-    fn check<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+    fn check<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Miss<'a>> {
         if !self.all_commands && !command.needs_no_auth() && !self.allows_command(command, args) {
-            return Err(Denied::Command);
+            return Err(Miss { at: 0, denied: Denied::Command });
         }
         if !self.all_keys {
             self.check_keys(command, args)?;
@@ -207,32 +214,33 @@ impl Selector {
                 .any(|(name, first)| *name == command.full_name && args.get(1).eq_ignore_ascii_case(first))
     }
 
-    fn check_keys<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+    fn check_keys<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Miss<'a>> {
         for spec in command.specs_of_keys().filter(|spec| spec.access != NOT_KEY) {
             let access = command.access_in(&spec, args);
             // A request whose keys cannot be told from its arguments is refused by the command itself.
             for at in spec.places(args).into_iter().flatten() {
-                self.check_key(args.get(at), access.reads, access.writes)?;
+                self.check_key(args, at, access.reads, access.writes)?;
             }
         }
         if let Some(at) = command.name_at() {
-            self.check_key(args.get(at), true, command.has("write"))?;
+            self.check_key(args, at, true, command.has("write"))?;
         }
         Ok(())
     }
 
-    fn check_key<'a>(&self, key: &'a [u8], reads: bool, writes: bool) -> Result<(), Denied<'a>> {
+    fn check_key<'a>(&self, args: &Args<'a>, at: usize, reads: bool, writes: bool) -> Result<(), Miss<'a>> {
+        let key = args.get(at);
         let allows = |pattern: &KeyPattern| {
             (pattern.reads || !reads) && (pattern.writes || !writes) && glob::matches(&pattern.pattern, key)
         };
-        if self.keys.iter().any(allows) { Ok(()) } else { Err(Denied::Key(key)) }
+        if self.keys.iter().any(allows) { Ok(()) } else { Err(Miss { at, denied: Denied::Key(key) }) }
     }
 
-    fn check_channels<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Denied<'a>> {
+    fn check_channels<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Miss<'a>> {
         let Some(channels) = command.channels else { return Ok(()) };
-        let count = if channels.all { args.len() } else { 1 };
-        match args.from(1).take(count).find(|channel| !self.allows_channel(channel, channels.are_patterns)) {
-            Some(channel) => Err(Denied::Channel(channel)),
+        let end = if channels.all { args.len() } else { 2 };
+        match (1..end).find(|&at| !self.allows_channel(args.get(at), channels.are_patterns)) {
+            Some(at) => Err(Miss { at, denied: Denied::Channel(args.get(at)) }),
             None => Ok(()),
         }
     }
