@@ -6,6 +6,7 @@
 
 pub(super) mod common;
 pub(super) mod counters;
+pub(super) mod hashes;
 pub(super) mod keyspace;
 pub(super) mod rows;
 pub(super) mod scans;
@@ -187,6 +188,23 @@ macro_rules! suite {
                 keys_come_and_go_without_end
                 expired_keys_make_room
                 values_give_their_memory_back
+            }
+            hashes {
+                an_absent_hash_has_no_fields
+                fields_come_change_and_go
+                what_is_no_hash_is_the_wrong_kind
+                a_field_named_twice_is_changed_twice
+                a_change_that_is_refused_changes_no_field
+                a_change_is_shown_values_if_it_wants_them
+                a_hash_keeps_its_expiry_and_expires_as_a_whole
+                a_hash_goes_where_its_key_goes
+                fields_and_values_of_every_length_come_back
+                fields_are_binary_and_kept_apart
+                a_large_hash_comes_and_goes
+                pairs_are_bounded
+                a_scan_returns_every_field_once
+                chosen_fields_are_those_of_their_places
+                hashes_give_their_memory_back
             }
             updates {
                 an_update_is_shown_the_value_and_the_expiry

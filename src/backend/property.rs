@@ -11,6 +11,7 @@
 //! `PROPERTY_SECONDS` says for how long those go on (2 seconds each if it is not set).
 
 mod counters;
+mod hashes;
 mod keyspace;
 mod tables;
 mod values;
@@ -30,10 +31,11 @@ use std::{
 use crate::{
     Error, Row, Store, Table, Value,
     shm::{Segment, tests::deaths},
-    store::{KvType, Made, Schema, SetOutcome, Ttl, limits::DATABASES},
+    store::{KvType, Made, Pair, Schema, SetOutcome, Ttl, limits::DATABASES},
     sys::clock,
 };
 use counters::CounterOp;
+use hashes::HashOp;
 use keyspace::KeyOp;
 use tables::{RowOp, TableOp};
 
@@ -176,6 +178,8 @@ enum Op {
     Counter(u64, CounterOp),
     /// Something with a database.
     Key(u8, KeyOp),
+    /// Something with a hash of a database.
+    Hash(u8, HashOp),
     /// Empties one database, or all.
     Flush(Option<u8>),
     /// Frees what has expired.
@@ -203,6 +207,7 @@ fn op() -> impl Strategy<Value = Op> {
         24 => (any::<usize>(), tables::row_op()).prop_map(|(handle, op)| Op::Row(handle, op)),
         8 => (0..40_u64, counters::op()).prop_map(|(counter, op)| Op::Counter(counter, op)),
         24 => (database(), keyspace::op()).prop_map(|(db, op)| Op::Key(db, op)),
+        12 => (database(), hashes::op()).prop_map(|(db, op)| Op::Hash(db, op)),
         1 => proptest::option::weighted(0.8, database()).prop_map(Op::Flush),
         1 => Just(Op::Sweep),
     ]
@@ -232,6 +237,7 @@ impl World {
             Op::Row(handle, op) => op.apply(&self.handles[handle % self.handles.len()]),
             Op::Counter(counter, op) => op.apply(&self.store, *counter),
             Op::Key(db, op) => op.apply(&self.store, *db),
+            Op::Hash(db, op) => op.apply(&self.store, *db),
             Op::Flush(db) => self.store.kv().flush(*db).into(),
             Op::Sweep => {
                 self.store.sweep();
@@ -315,5 +321,6 @@ answers! {
     Value(Option<Vec<u8>>),
     Values(Vec<Option<Vec<u8>>>),
     Keys(Vec<Vec<u8>>),
+    Pairs(Option<Vec<Pair>>),
     Set(SetOutcome),
 }

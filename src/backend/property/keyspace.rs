@@ -3,12 +3,12 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Answer,
+    Answer, hashes,
     values::{Filler, condition, expiry, expiry_at, filler, float, integer},
 };
 use crate::{
     Error, Store,
-    store::{Current, ExpireRule, Expiry, SetOptions, Target, Ttl, Update},
+    store::{Current, ExpireRule, Expiry, KvType, Pair, SetOptions, Target, Ttl, Update},
 };
 
 /// A value: filler, or something that may be a number.
@@ -19,7 +19,7 @@ pub(super) enum Text {
 }
 
 impl Text {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Filler(filler) => filler.bytes(),
             Self::Number(text) => text.clone().into_bytes(),
@@ -27,7 +27,7 @@ impl Text {
     }
 }
 
-fn text() -> impl Strategy<Value = Text> {
+pub(super) fn text() -> impl Strategy<Value = Text> {
     let near = |len: usize| (len - 2)..(len + 3);
     let len = prop_oneof![
         4 => 0..10_usize,
@@ -48,7 +48,7 @@ fn text() -> impl Strategy<Value = Text> {
 }
 
 /// Keys, of which the last is too long.
-fn key(number: usize) -> Vec<u8> {
+pub(super) fn key(number: usize) -> Vec<u8> {
     match number {
         0 => vec![],
         1 => b"\0".to_vec(),
@@ -219,10 +219,24 @@ fn scan(store: &Store, db: u8, count: usize) -> Result<Vec<Vec<u8>>, Error> {
     }
 }
 
+/// What a key holds.
+#[derive(Debug, PartialEq)]
+enum Held {
+    String(Option<Vec<u8>>),
+    Hash(Vec<Pair>),
+}
+
+fn held(store: &Store, db: u8, key: &[u8]) -> Held {
+    match store.kv().kind(db, key).unwrap() {
+        Some(KvType::Hash) => Held::Hash(hashes::contents(store, db, key)),
+        _ => Held::String(get(store, db, key).unwrap()),
+    }
+}
+
 /// The keys of a database with their values and expiries, and its counts.
 #[derive(Debug, PartialEq)]
 pub(super) struct Contents {
-    keys: Vec<(Vec<u8>, Option<Vec<u8>>, Ttl)>,
+    keys: Vec<(Vec<u8>, Held, Ttl)>,
     len: u64,
     expiring: u64,
 }
@@ -230,6 +244,6 @@ pub(super) struct Contents {
 pub(super) fn contents(store: &Store, db: u8) -> Contents {
     let kv = store.kv();
     let keys = scan(store, db, 3).unwrap().into_iter();
-    let keys = keys.map(|key| (key.clone(), get(store, db, &key).unwrap(), kv.ttl(db, &key).unwrap())).collect();
+    let keys = keys.map(|key| (key.clone(), held(store, db, &key), kv.ttl(db, &key).unwrap())).collect();
     Contents { keys, len: kv.len(db).unwrap(), expiring: kv.expiring(db).unwrap() }
 }
