@@ -20,7 +20,7 @@ use std::{
 };
 
 use log::{Entry, Log};
-use roll::Roll;
+use roll::{Record, Roll};
 use rules::{describe, parse};
 
 pub(crate) use commands::COMMANDS;
@@ -33,15 +33,20 @@ use super::{
     refusal::{Answer, refuse},
     table::Command,
 };
-use crate::store::{Result, Stat, Store};
+use crate::store::{Error, Result, Stat, Store};
 
 /// The user of those who have not said who they are.
 pub(crate) const DEFAULT: &str = "default";
+/// Where something was refused, as ACL LOG calls it.
+const TOPLEVEL: &str = "toplevel";
+const MULTI: &str = "multi";
 
 /// A user as connections hold it: what it may do changes, whose it is does not.
 #[derive(Debug)]
 pub(crate) struct Account {
     name: String,
+    /// Tells it from an earlier user of the same name.
+    made: i64,
     rules: RefCell<Vec<u8>>,
     user: RefCell<User>,
     may_do_everything: Cell<bool>,
@@ -49,15 +54,16 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    fn new(name: &str, rules: Vec<u8>) -> Self {
+    fn new(name: &str, record: Record) -> Self {
         let account = Self {
             name: name.to_owned(),
+            made: record.made,
             rules: RefCell::default(),
             user: RefCell::new(User::new()),
             may_do_everything: Cell::new(false),
             is_deleted: Cell::new(false),
         };
-        account.obey(rules);
+        account.obey(record.rules);
         account
     }
 
@@ -100,6 +106,8 @@ pub struct Acl {
     version: Cell<u64>,
     /// Something has changed since this was last asked.
     changed: Cell<bool>,
+    /// Users have changed and could not be read.
+    behind: Cell<bool>,
 }
 
 impl Acl {
@@ -119,10 +127,11 @@ impl Acl {
             store: store.clone(),
             roll: Roll::open(store)?,
             log: Log::open(store)?,
-            default: Rc::new(Account::new(DEFAULT, describe(&User::new()))),
+            default: Rc::new(Account::new(DEFAULT, Record { rules: describe(&User::new()), made: 0 })),
             others: RefCell::default(),
             version: Cell::new(0),
             changed: Cell::new(false),
+            behind: Cell::new(false),
         };
         acl.refresh(settings)?;
         Ok(acl)
@@ -131,9 +140,15 @@ impl Acl {
     /// Takes over what another worker has just changed, before the next requests are executed. One load if nothing was.
     pub fn follow(&self, settings: &Settings) {
         if self.store.interest().settings_version() != self.version.get() {
-            // What a stopped process holds is looked at again with the next batch.
-            let _ = self.refresh(settings);
+            self.behind.set(self.refresh(settings).is_err());
         }
+    }
+
+    /// Whether users have changed and a stopped process keeps them from being read: requests must wait, as what was known before may give
+    /// rights that were taken away.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind.get()
     }
 
     /// Reads the users again.
@@ -145,27 +160,28 @@ impl Acl {
         let version = self.store.interest().settings_version();
         self.reload(settings)?;
         self.version.set(version);
+        self.behind.set(false);
         Ok(())
     }
 
     /// As [`Self::refresh`]; they will be read once more, as what was read now may be taken back.
     fn reload(&self, settings: &Settings) -> Result<()> {
         let mut read = self.roll.read()?;
-        let default = read.remove(DEFAULT).unwrap_or_else(|| default_rules(settings));
+        let default = read.remove(DEFAULT).map_or_else(|| default_rules(settings), |record| record.rules);
         let mut changed = self.default.obey(default);
         let mut others = self.others.borrow_mut();
         others.retain(|name, account| {
-            let stays = read.contains_key(name);
+            let stays = read.get(name).is_some_and(|record| record.made == account.made);
             if !stays {
                 account.delete();
                 changed = true;
             }
             stays
         });
-        for (name, rules) in read {
+        for (name, record) in read {
             match others.get(&name) {
-                Some(account) => changed |= account.obey(rules),
-                None => drop(others.insert(name.clone(), Rc::new(Account::new(&name, rules)))),
+                Some(account) => changed |= account.obey(record.rules),
+                None => drop(others.insert(name.clone(), Rc::new(Account::new(&name, record)))),
             }
         }
         self.changed.set(self.changed.get() || changed);
@@ -221,7 +237,9 @@ impl Acl {
         if self.account_of(session).may_do_everything() {
             return Ok(());
         }
-        self.look_closely(command, args, session, env).map_err(|denied| {
+        let context = if session.transaction.queued().is_some() { MULTI } else { TOPLEVEL };
+        session.last_command = command.full_name;
+        self.look_closely(command, args, session, env, context).map_err(|denied| {
             let name = session.user_name();
             match denied {
                 None => "NOAUTH Authentication required.".into(),
@@ -245,7 +263,7 @@ impl Acl {
         if self.account_of(session).may_do_everything() {
             return Ok(());
         }
-        self.look_closely(command, args, session, env).map_err(|denied| {
+        self.look_closely(command, args, session, env, MULTI).map_err(|denied| {
             let why = match denied {
                 None | Some(Denied::Command) => "no permission to execute the command or subcommand",
                 Some(Denied::Key(_)) => "no permission to touch the specified keys",
@@ -269,27 +287,34 @@ impl Acl {
         args: &Args<'a>,
         session: &mut Session,
         env: &Env<'_>,
+        context: &'static str,
     ) -> std::result::Result<(), Option<Denied<'a>>> {
         if self.account_of(session).is_deleted.get() {
             (session.authenticated, session.close_after_reply) = (false, true);
             return Err(None);
         }
         let Err(denied) = self.account_of(session).user.borrow().check(command, args) else { return Ok(()) };
-        session.last_command = command.full_name;
-        let (reason, object, stat) = match denied {
-            Denied::Command => ("command", command.full_name.as_bytes(), Stat::DeniedCommands),
-            Denied::Key(key) => ("key", key, Stat::DeniedKeys),
-            Denied::Channel(channel) => ("channel", channel, Stat::DeniedChannels),
+        let (reason, stat, object) = match denied {
+            Denied::Command => ("command", Stat::DeniedCommands, command.full_name.as_bytes()),
+            Denied::Key(key) => ("key", Stat::DeniedKeys, key),
+            Denied::Channel(channel) => ("channel", Stat::DeniedChannels, channel),
         };
         env.store.statistics().add(stat, 1);
-        self.note(reason, object, session.user_name().as_bytes(), session, env);
+        self.note(reason, context, object, session.user_name().as_bytes(), session, env);
         Err(Some(denied))
     }
 
     /// Notes in the log that something was refused.
-    fn note(&self, reason: &'static str, object: &[u8], user: &[u8], session: &Session, env: &Env<'_>) {
+    fn note(
+        &self,
+        reason: &'static str,
+        context: &'static str,
+        object: &[u8],
+        user: &[u8],
+        session: &Session,
+        env: &Env<'_>,
+    ) {
         let client = ClientInfo::of_session(session, env.worker).line(env.now_ms);
-        let context = if session.transaction.queued().is_some() { "multi" } else { "toplevel" };
         let entry = Entry { reason, context, object, user, client: client.trim_end() };
         // What cannot be written down was refused all the same.
         let _ = self.log.add(&entry, env.now_ms, env.state.settings.acl_log_max_len());
@@ -313,7 +338,8 @@ impl Acl {
         };
         let Some(account) = account.filter(|_| admits) else {
             env.store.statistics().add(Stat::AuthFailures, 1);
-            self.note("auth", word, name, session, env);
+            let context = if session.transaction.queued().is_some() { MULTI } else { TOPLEVEL };
+            self.note("auth", context, word, name, session, env);
             return refuse("WRONGPASS invalid username-password pair or user is disabled.");
         };
         session.account = Some(account);
@@ -324,11 +350,12 @@ impl Acl {
 
     /// CONFIG SET requirepass: the password of `default`, whatever it was.
     pub(super) fn set_default_password(&self, password: &str, env: &Env<'_>) -> Result<()> {
-        if let Some(rules) = self.roll.read_one(DEFAULT)? {
+        together(env, || {
+            let Some(Record { rules, made }) = self.roll.read_one(DEFAULT)? else { return Ok(()) };
             let mut user = parse(&rules).unwrap_or_else(|_| User::new());
             user.set_only_password((!password.is_empty()).then_some(password));
-            self.roll.write(DEFAULT, &describe(&user))?;
-        }
+            self.roll.write(DEFAULT, &Record { rules: describe(&user), made })
+        })?;
         self.tell(env)
     }
 
@@ -338,6 +365,14 @@ impl Acl {
         self.reload(&env.state.settings)?;
         env.state.bus.post(env.state.bus.everybody(), &Message::Users);
         Ok(())
+    }
+}
+
+/// Runs `body` as one step, on its own or as a part of the transaction that is being executed.
+fn together<T>(env: &Env<'_>, mut body: impl FnMut() -> Result<T>) -> Result<T> {
+    match env.store.atomically(&mut body) {
+        Err(Error::InTransaction) => body(),
+        done => done,
     }
 }
 

@@ -95,6 +95,9 @@ fn finish(session: &mut Session, env: &Env<'_>) {
 }
 
 fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
+    if env.state.acl.is_behind() {
+        return Err(Error::Busy.into());
+    }
     let Some(command) = table::lookup(args.get(0)) else {
         session.transaction.spoil();
         let answer = unknown(args, session);

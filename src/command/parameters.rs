@@ -106,6 +106,7 @@ const NO_DEFRAGMENTATION: &str = "there is nothing to defragment";
 
 /// Every parameter, by name.
 pub(crate) static PARAMETERS: &[Parameter] = &[
+    new("acl-pubsub-default", "resetchannels", Kind::Choice(&["resetchannels", "allchannels"])),
     fixed("aclfile", ""),
     number("acllog-max-len", "128", 0, MAX_INT),
     number("active-expire-effort", "1", 1, 10),

@@ -69,6 +69,7 @@ struct Current {
     tracking_max_keys: usize,
     limit: MemoryLimit,
     acl_log_max_len: usize,
+    new_users_hear_all: bool,
 }
 
 impl Current {
@@ -84,6 +85,7 @@ impl Current {
             tracking_max_keys: TRACKING_MAX_KEYS,
             limit: MemoryLimit { bytes: config.max_memory, policy: config.policy, ..MemoryLimit::default() },
             acl_log_max_len: ACL_LOG_MAX_LEN,
+            new_users_hear_all: false,
         }
     }
 
@@ -123,6 +125,7 @@ impl Current {
             "latency-monitor-threshold" => self.limits.latency_ms = number(),
             "latency-tracking" => self.limits.tracks_latency = value == "yes",
             "notify-keyspace-events" => self.event_classes = EventClasses::parse(value).unwrap_or_default(),
+            "acl-pubsub-default" => self.new_users_hear_all = value == "allchannels",
             "acllog-max-len" => self.acl_log_max_len = number() as usize,
             "tracking-table-max-keys" => self.tracking_max_keys = number() as usize,
             "maxmemory" => self.limit.bytes = number(),
@@ -263,6 +266,11 @@ impl Settings {
     #[must_use]
     pub fn requirepass(&self) -> Option<String> {
         self.current.borrow().requirepass.clone()
+    }
+
+    /// Whether users that are made may use all channels, `acl-pubsub-default`.
+    pub(crate) fn new_users_hear_all(&self) -> bool {
+        self.current.borrow().new_users_hear_all
     }
 
     /// How many entries ACL LOG keeps.

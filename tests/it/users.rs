@@ -1,8 +1,10 @@
 //! Users over several workers: a change of rights holds everywhere, for RESP and for HTTP.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, thread, time::Duration};
 
-use crate::harness::{Http, Reply, Resp, Server, wait_until};
+use crate::harness::{Http, Reply, Resp, Server, encode, wait_until};
+
+const WORKERS: usize = 4;
 
 fn server(args: &[&str]) -> Server {
     Server::start(&[&["--workers", "4"], args].concat())
@@ -16,6 +18,29 @@ fn clients(server: &Server, count: usize, user: &str) -> Vec<Resp> {
         client
     };
     (0..count).map(client).collect()
+}
+
+/// A client of each worker.
+fn one_to_each(server: &Server) -> Vec<Resp> {
+    let mut found = BTreeMap::new();
+    let complete = wait_until(Duration::from_secs(10), || {
+        let mut client = server.redis();
+        let info = client.run("CLIENT INFO").text();
+        let worker = info.split_whitespace().find_map(|part| part.strip_prefix("worker=")).map(str::to_owned);
+        found.entry(worker).or_insert(client);
+        found.len() == WORKERS
+    });
+    assert!(complete, "only workers {:?} ever answered", found.keys());
+    found.into_values().collect()
+}
+
+/// Clients of every worker who are logged in as `name`.
+fn all_as(server: &Server, name: &str) -> Vec<Resp> {
+    let mut clients = one_to_each(server);
+    for client in &mut clients {
+        assert_eq!(client.run(&format!("AUTH {name} x")), Reply::ok());
+    }
+    clients
 }
 
 fn is_refused(reply: &Reply) -> bool {
@@ -132,4 +157,82 @@ fn a_worker_that_is_started_anew_knows_the_users() {
     for client in &mut clients(&server, 8, "u") {
         assert_eq!(client.run("ACL WHOAMI"), Reply::bulk("u"));
     }
+}
+
+#[test]
+fn a_change_by_any_worker_holds_at_once_for_users_and_for_logins() {
+    let server = server(&[]);
+    let mut admins = one_to_each(&server);
+    assert_eq!(admins[0].run("ACL SETUSER u on nopass ~k +@all"), Reply::ok());
+    let mut users = all_as(&server, "u");
+    let mut logins = one_to_each(&server);
+    for round in 0..200 {
+        let admin = &mut admins[round % WORKERS];
+        let rules = if round % 2 == 0 { "-get" } else { "+get" };
+        let change = format!("ACL SETUSER u resetpass >p{round} {rules}");
+        assert_eq!(admin.run(&change), Reply::ok());
+        for user in &mut users {
+            let answer = user.run("GET k");
+            assert_eq!(answer.error().is_some(), round % 2 == 0, "round {round}: {answer:?}");
+        }
+        for login in &mut logins {
+            let old = round.wrapping_sub(1);
+            assert_eq!(login.run(&format!("AUTH u p{old}")).error(), Some("WRONGPASS"), "round {round}");
+            assert_eq!(login.run(&format!("AUTH u p{round}")), Reply::ok(), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn clients_of_a_deleted_user_are_disconnected_even_if_one_of_that_name_follows() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    admin.run("ACL SETUSER u on nopass allkeys allchannels +@all");
+    let mut users = all_as(&server, "u");
+    // One of them listens, and sends nothing that could be refused.
+    users[1].run("SUBSCRIBE news");
+    let both = [encode(&["ACL", "DELUSER", "u"]), encode(&["ACL", "SETUSER", "u", "on", "nopass", "+@all", "&*"])];
+    admin.send(&both.concat()).unwrap();
+    assert_eq!((admin.read().unwrap(), admin.read().unwrap()), (Reply::Int(1), Reply::ok()));
+    for user in &mut users {
+        assert!(user.read_to_close().is_empty());
+    }
+    assert_eq!(server.redis().run("AUTH u x"), Reply::ok());
+}
+
+#[test]
+fn changes_of_one_user_by_many_workers_at_once_are_all_kept() {
+    const EACH: usize = 25;
+    let server = server(&[]);
+    let changing: Vec<_> = one_to_each(&server)
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut admin)| {
+            thread::spawn(move || {
+                for step in 0..EACH {
+                    assert_eq!(admin.run(&format!("ACL SETUSER u ~{number}:{step}")), Reply::ok());
+                }
+            })
+        })
+        .collect();
+    changing.into_iter().for_each(|thread| thread.join().unwrap());
+    let keys = server.redis().run("ACL GETUSER u").field("keys").text();
+    assert_eq!(keys.split(' ').count(), WORKERS * EACH, "{keys}");
+}
+
+#[test]
+fn refusals_of_all_workers_are_in_one_log() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    admin.run("ACL SETUSER u on nopass ~k +get");
+    for user in &mut all_as(&server, "u") {
+        assert_eq!(user.run("GET other"), Reply::Error("NOPERM No permissions to access a key".to_owned()));
+    }
+    let log = admin.run("ACL LOG");
+    let [entry] = log.items() else { panic!("{log:?}") };
+    assert_eq!((entry.field("count"), entry.field("object").text()), (Reply::Int(WORKERS as i64), "other".to_owned()));
+    let stats = admin.run("INFO stats").text();
+    assert!(stats.contains(&format!("acl_access_denied_key:{WORKERS}\r\n")), "{stats}");
+    assert_eq!(admin.run("ACL LOG RESET"), Reply::ok());
+    assert_eq!(one_to_each(&server)[2].run("ACL LOG"), Reply::Array(Vec::new()));
 }

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use super::{
     Account, DEFAULT, Denied,
     log::MAX_ENTRIES,
-    roll::{NAME_BYTES, RULES_BYTES, too_long},
+    roll::{NAME_BYTES, RULES_BYTES, Record, too_long},
     rules::{self, describe, merge, parse, write_hash},
+    together,
     user::{Selector, User},
 };
 use crate::{
     command::{
-        Reply,
+        Reply, Settings,
         call::Call,
         introspect, parse_int,
         refusal::{Answer, NOT_AN_INTEGER, Refusal, refuse},
@@ -175,7 +176,7 @@ fn setuser(call: &mut Call<'_, '_>) -> Answer {
         }
     };
     let mut wrong = None;
-    let changed = together(call, || {
+    let changed = together(call.env, || {
         wrong = None;
         change(call, name, &rules, &mut wrong)
     });
@@ -195,30 +196,41 @@ fn setuser(call: &mut Call<'_, '_>) -> Answer {
 /// Applies rules to what the user is now; what is wrong with them is noted, and nothing is written.
 fn change(call: &Call<'_, '_>, name: &str, rules: &[Vec<u8>], wrong: &mut Option<String>) -> Result<()> {
     let acl = &call.env.state.acl;
-    let mut user = match acl.roll.read_one(name)? {
-        Some(rules) => parse(&rules).unwrap_or_else(|_| User::new()),
-        None if name == DEFAULT => User::default_with(call.env.state.settings.requirepass().as_deref()),
-        None => User::new(),
+    let settings = &call.env.state.settings;
+    let (mut user, made) = match acl.roll.read_one(name)? {
+        Some(Record { rules, made }) => (parse(&rules).unwrap_or_else(|_| User::new()), made),
+        None if name == DEFAULT => (User::default_with(settings.requirepass().as_deref()), 0),
+        None => (fresh(settings), random()),
     };
     for rule in rules {
+        if rule.eq_ignore_ascii_case(b"reset") {
+            user = fresh(settings);
+        }
         if let Err(why) = user.apply(rule) {
             *wrong = Some(format!("ERR Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(rule)));
             return Ok(());
         }
     }
-    let text = describe(&user);
-    if text.len() > RULES_BYTES {
-        return Err(too_long(text.len()));
+    let rules = describe(&user);
+    if rules.len() > RULES_BYTES {
+        return Err(too_long(rules.len()));
     }
-    acl.roll.write(name, &text)
+    acl.roll.write(name, &Record { rules, made })
 }
 
-/// Runs `body` as one step, on its own or as a part of the transaction that is being executed.
-fn together<T>(call: &Call<'_, '_>, mut body: impl FnMut() -> Result<T>) -> Result<T> {
-    match call.env.store.atomically(&mut body) {
-        Err(Error::InTransaction) => body(),
-        done => done,
-    }
+/// A user that has just been made, or reset.
+fn fresh(settings: &Settings) -> User {
+    let mut user = User::new();
+    user.root.all_channels = settings.new_users_hear_all();
+    user
+}
+
+/// A number that tells a user from one of the same name who was deleted.
+fn random() -> i64 {
+    let mut bytes = [0; 8];
+    // Without randomness, connections of the deleted one may go on as the new one.
+    let _ = getrandom::fill(&mut bytes);
+    i64::from_le_bytes(bytes)
 }
 
 fn deluser(call: &mut Call<'_, '_>) -> Answer {
@@ -226,12 +238,15 @@ fn deluser(call: &mut Call<'_, '_>) -> Answer {
     if call.args.from(2).any(|name| name == DEFAULT.as_bytes()) {
         return refuse("ERR The 'default' user cannot be removed");
     }
-    let mut removed = 0;
-    for name in call.args.from(2).filter_map(|name| std::str::from_utf8(name).ok()) {
-        if name.len() <= NAME_BYTES && !name.contains('\0') {
-            removed += i64::from(acl.roll.remove(name)?);
+    let removed = together(call.env, || {
+        let mut removed = 0;
+        for name in call.args.from(2).filter_map(|name| std::str::from_utf8(name).ok()) {
+            if name.len() <= NAME_BYTES && !name.contains('\0') {
+                removed += i64::from(acl.roll.remove(name)?);
+            }
         }
-    }
+        Ok(removed)
+    })?;
     if removed > 0 {
         acl.tell(call.env)?;
         call.session.close_after_reply |= acl.is_unwelcome(call.session);

@@ -25,6 +25,15 @@ const PAGE_ROWS: usize = 256;
 
 const TEXT: usize = 0;
 const PARTS: usize = 1;
+/// Another number for each time that a user of this name is made.
+const MADE: usize = 2;
+
+/// A user as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) rules: Vec<u8>,
+    pub(super) made: i64,
+}
 
 /// The table of users.
 pub(super) struct Roll {
@@ -35,7 +44,7 @@ impl Roll {
     /// Makes the table, or finds it.
     pub(super) fn open(store: &Store) -> Result<Self> {
         let rows = (store.memory().0 / SEGMENT_BYTES_PER_ROW).clamp(MIN_ROWS, MAX_ROWS);
-        let columns = vec![Column::string("rules", PART_BYTES as u16), Column::int("parts")];
+        let columns = vec![Column::string("rules", PART_BYTES as u16), Column::int("parts"), Column::int("made")];
         let key_bytes = NAME_BYTES as u16 + 2;
         Ok(Self { table: store.hidden("~users", TableSpec { rows, key_bytes, columns })? })
     }
@@ -45,16 +54,17 @@ impl Roll {
         self.table.clear()
     }
 
-    /// Everybody's rules, by name.
-    pub(super) fn read(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+    /// Everybody, by name.
+    pub(super) fn read(&self) -> Result<BTreeMap<String, Record>> {
         let (mut users, mut cursor) = (BTreeMap::new(), 0);
         loop {
             let page = self.table.scan(cursor, PAGE_ROWS)?;
             for (key, row) in &page.rows {
                 let [name @ .., 0, 0] = key.as_slice() else { continue };
                 let Ok(name) = std::str::from_utf8(name) else { continue };
-                let whole = if parts(row) == 1 { Some(text(row).to_vec()) } else { self.read_one(name)? };
-                users.extend(whole.map(|rules| (name.to_owned(), rules)));
+                let whole =
+                    if parts(row) == 1 { Some(record(std::slice::from_ref(row))) } else { self.read_one(name)? };
+                users.extend(whole.map(|record| (name.to_owned(), record)));
             }
             cursor = page.cursor;
             if cursor == 0 {
@@ -63,8 +73,8 @@ impl Roll {
         }
     }
 
-    /// The rules of one user, as of one instant.
-    pub(super) fn read_one(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    /// One user, as of one instant.
+    pub(super) fn read_one(&self, name: &str) -> Result<Option<Record>> {
         let Some(first) = self.table.get(key(name, 0))? else { return Ok(None) };
         let mut wanted = parts(&first);
         loop {
@@ -74,7 +84,7 @@ impl Roll {
             match rows.first().map(parts) {
                 None => return Ok(None),
                 Some(parts) if parts == wanted && rows.len() == wanted => {
-                    return Ok(Some(rows.iter().flat_map(text).copied().collect()));
+                    return Ok(Some(record(&rows)));
                 }
                 // Somebody has just changed it.
                 Some(parts) if parts != wanted => wanted = parts,
@@ -83,12 +93,15 @@ impl Roll {
         }
     }
 
-    /// Writes the rules of one user, which are not too long.
-    pub(super) fn write(&self, name: &str, rules: &[u8]) -> Result<()> {
+    /// Writes one user down, whose rules are not too long.
+    pub(super) fn write(&self, name: &str, record: &Record) -> Result<()> {
+        let rules = record.rules.as_slice();
         let chunks: Vec<&[u8]> = if rules.is_empty() { vec![rules] } else { rules.chunks(PART_BYTES).collect() };
         let keys: Vec<Vec<u8>> = (0..chunks.len()).map(|part| key(name, part)).collect();
         let count = ValueRef::Int(chunks.len() as i64);
-        let cells = |chunk| -> Vec<Cell<'_>> { vec![(TEXT, ValueRef::Bytes(chunk)), (PARTS, count)] };
+        let cells = |chunk| -> Vec<Cell<'_>> {
+            vec![(TEXT, ValueRef::Bytes(chunk)), (PARTS, count), (MADE, ValueRef::Int(record.made))]
+        };
         let rows: Vec<(&[u8], Vec<Cell<'_>>)> =
             keys.iter().zip(&chunks).map(|(key, chunk)| (key.as_slice(), cells(chunk))).collect();
         self.table.mset(&rows)?;
@@ -116,6 +129,11 @@ impl Roll {
 /// A name has no zeros, so no key is that of another user.
 fn key(name: &str, part: usize) -> Vec<u8> {
     [name.as_bytes(), &[0, part as u8]].concat()
+}
+
+fn record(rows: &[Row]) -> Record {
+    let made = rows.first().map_or(0, |row| if let ValueRef::Int(made) = row.get(MADE) { made } else { 0 });
+    Record { rules: rows.iter().flat_map(text).copied().collect(), made }
 }
 
 fn text(row: &Row) -> &[u8] {

@@ -26,24 +26,20 @@ const BAD_HASH: Wrong =
 /// The argument that opens a parenthesis which is not closed.
 pub(super) fn merge<'a>(args: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Vec<u8>>, Vec<u8>> {
     let mut merged = Vec::new();
-    let mut open: Option<Vec<u8>> = None;
+    let mut open: Option<(&[u8], Vec<u8>)> = None;
     for arg in args {
-        let rule = match open.take() {
-            Some(mut begun) => {
-                begun.push(b' ');
-                begun.extend_from_slice(arg);
-                begun
-            }
-            None => arg.to_vec(),
+        let (first, rule) = match open.take() {
+            Some((first, begun)) => (first, [&begun, b" ".as_slice(), arg].concat()),
+            None => (arg, arg.to_vec()),
         };
         if rule.first() == Some(&b'(') && rule.last() != Some(&b')') {
-            open = Some(rule);
+            open = Some((first, rule));
         } else {
             merged.push(rule);
         }
     }
     match open {
-        Some(open) => Err(open),
+        Some((first, _)) => Err(first.to_vec()),
         None => Ok(merged),
     }
 }
@@ -72,11 +68,12 @@ impl User {
         match rule.to_ascii_lowercase().as_slice() {
             b"on" => self.enabled = true,
             b"off" => self.enabled = false,
+            // The caller, who knows what new users may hear, has put a new user in its place.
+            b"reset" | b"" => {}
             b"sanitize-payload" => self.sanitize = true,
             b"skip-sanitize-payload" => self.sanitize = false,
             b"nopass" => (self.nopass, self.passwords) = (true, Vec::new()),
             b"resetpass" => (self.nopass, self.passwords) = (false, Vec::new()),
-            b"reset" => *self = Self::new(),
             b"clearselectors" => self.selectors.clear(),
             _ => return self.apply_other(rule),
         }
@@ -137,12 +134,12 @@ impl Selector {
             [b'%', rest @ ..] => {
                 let at = rest.iter().position(|&byte| byte == b'~').ok_or(SYNTAX)?;
                 let (letters, pattern) = (&rest[..at], &rest[at + 1..]);
-                let is_known = |letter: &u8| matches!(letter.to_ascii_uppercase(), b'R' | b'W');
-                if letters.is_empty() || !letters.iter().all(is_known) {
-                    return Err(SYNTAX);
+                match letters.to_ascii_uppercase().as_slice() {
+                    b"R" => self.add_keys(pattern, true, false),
+                    b"W" => self.add_keys(pattern, false, true),
+                    b"RW" | b"WR" => self.add_keys(pattern, true, true),
+                    _ => Err(SYNTAX),
                 }
-                let has = |wanted: u8| letters.iter().any(|letter| letter.to_ascii_uppercase() == wanted);
-                self.add_keys(pattern, has(b'R'), has(b'W'))
             }
             [b'&', _, ..] if self.all_channels => Err(ALL_CHANNELS),
             [b'&', pattern @ ..] => {
@@ -217,6 +214,7 @@ impl Selector {
             None => true,
         });
         self.rules.push(format!("{}{name}", if allowed { '+' } else { '-' }));
+        self.all_commands = self.begins_with_all && self.rules.iter().all(|rule| rule.starts_with('+'));
     }
 
     /// The rules about commands.

@@ -188,7 +188,6 @@ impl Selector {
                 self.commands.insert(command.full_name);
             } else {
                 self.commands.remove(command.full_name);
-                self.all_commands = false;
             }
         }
     }

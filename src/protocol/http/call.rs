@@ -6,7 +6,7 @@
 
 use super::{
     channels, counters,
-    error::{Failure, Refusal, bad, refusal},
+    error::{Failure, Refusal, bad, busy, refusal},
     events::Listening,
     guard,
     json::{self, Object},
@@ -130,6 +130,9 @@ fn is_open(route: Option<&Route<'_>>, config: &Config) -> bool {
 }
 
 fn check_password(head: &Head<'_>, context: &Context<'_>) -> Result<(), Response> {
+    if context.state.acl.is_behind() {
+        return Err(busy());
+    }
     guard::check_user(head, &context.state.acl.default_user()).map_err(|refusal| {
         if head.authorization.is_some() {
             context.store.statistics().add(Stat::AuthFailures, 1);

@@ -15,4 +15,5 @@ mod peer;
 mod raw;
 mod rounds;
 mod shapes;
+mod users;
 mod values;
