@@ -299,7 +299,8 @@ impl Editor<'_, '_, '_, '_, '_> {
             let words = part.iter().flat_map(|child| [child.first, child.fields, child.block.0]);
             let words: Vec<u64> = words.collect();
             let block = self.write(INNER, part.len(), &words)?;
-            let fields = part.iter().map(|child| child.fields).sum();
+            // Counts may be damaged.
+            let fields = part.iter().fold(0_u64, |sum, child| sum.wrapping_add(child.fields));
             written.push(Child { first: part[0].first, fields, block });
         }
         Ok(written)
