@@ -21,7 +21,7 @@ use super::{
     deaths::{die, lives},
     set,
 };
-use crate::shm::crash::hook;
+use crate::shm::{FieldChange, crash::hook};
 
 /// How often a segment is damaged, for each state that it is damaged in.
 const ROUNDS: u64 = 400;
@@ -177,7 +177,7 @@ fn small() -> Segment {
 fn checks_of_damaged_segments_come_back() {
     let segment = small();
     let tallies = damage_again_and_again(&segment, 0x5eed_0001);
-    assert!(tallies.found > ROUNDS / 3, "{tallies:?}");
+    assert!(tallies.found > ROUNDS / 5, "{tallies:?}");
     assert!(check(&segment).unwrap().unwrap().is_sound());
 }
 
@@ -198,7 +198,7 @@ fn change_row(segment: &Segment) {
 /// An operation, and the point at which somebody dies in it.
 type Death = (&'static str, fn(&Segment));
 
-const DEATHS: [Death; 12] = [
+const DEATHS: [Death; 14] = [
     ("block-taken", |segment| set(&Keys::new(segment), b"a new key", &vec![b'n'; 70_000])),
     ("committed", |segment| set(&Keys::new(segment), b"a new key", &vec![b'n'; 70_000])),
     ("published", |segment| set(&Keys::new(segment), b"a new key", &[b'n'; 400])),
@@ -206,6 +206,14 @@ const DEATHS: [Death; 12] = [
         Keys::new(segment).change(None, NOW, 0, b"tree", false, &mut |_| Change::Remove).unwrap();
     }),
     ("applied", |segment| set(&Keys::new(segment), b"block", &[b'n'; 400])),
+    ("committed", |segment| {
+        let all = &mut |_: usize, _: Option<&[u8]>| FieldChange::Set(vec![b'n'; 500].into());
+        let fields: [&[u8]; 3] = [b"field 07", b"field 31", b"new"];
+        Keys::new(segment).change_fields(None, NOW, 0, b"hash", &fields, false, all).unwrap();
+    }),
+    ("committed", |segment| {
+        Keys::new(segment).change(None, NOW, 0, b"hash", false, &mut |_| Change::Remove).unwrap();
+    }),
     ("committed", change_row),
     ("row-even", change_row),
     ("units-taken", make_table),
@@ -230,7 +238,7 @@ fn recoveries_of_damaged_segments_come_back() {
         });
         assert!(!survived, "{number}: {point}");
         let tallies = damage_again_and_again(&segment, 0x5eed_0100 + number as u64);
-        assert!(tallies.found > ROUNDS / 6, "{number}: {point}: {tallies:?}");
+        assert!(tallies.found > ROUNDS / 8, "{number}: {point}: {tallies:?}");
         let seen = check(&segment).unwrap().unwrap();
         assert!(seen.is_sound() && seen.recovered == 1, "{number}: {point}: {seen:#?}");
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use shm_layout::{
-    COUNTERS_SPACE, KEYS_SPACE,
+    COUNTERS_SPACE, KEYS_SPACE, fields,
     heap::{BlockRef, block, block_bytes, blocks, kind},
     index::{Group, PLACES, counts, tag},
     keys::{LEN_WORD, VALUE_WORD},
@@ -18,8 +18,9 @@ use shm_layout::{
 
 use super::{super::*, NOW, live_rows, segment, set, table, write};
 use crate::shm::{
+    FieldChange,
     FindingKind::{self, *},
-    directory, heap,
+    Looked, directory, heap,
     index::tag_at,
     space::{Key, Space},
 };
@@ -28,7 +29,15 @@ use crate::sys::robust;
 /// A slot that nobody owns.
 const FREE_SLOT: u32 = 9;
 
-/// A segment with something of everything: rows, counters, keys whose values are inline, integers, blocks and trees,
+/// Fields of the hash in a populated segment: five leaves below a root.
+const FIELDS: u64 = 60;
+
+/// A field of that hash.
+fn field(number: u64) -> Vec<u8> {
+    format!("field {number:02}").into_bytes()
+}
+
+/// A segment with something of everything: rows, counters, keys whose values are inline, integers, blocks, trees and hashes,
 /// keys in blocks, rows and keys that expire.
 pub(super) fn populated() -> Segment {
     let segment = segment(2048);
@@ -66,6 +75,14 @@ pub(super) fn populate(segment: &Segment) {
     };
     change(b"freed", &|| Change::Remove);
     change(b"expiring", &|| Change::Set(Cow::Borrowed(b"e"), u64::MAX / 2));
+    let names: Vec<Vec<u8>> = (0..FIELDS).map(field).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let set_fields = |key: &[u8], names: &[&[u8]], value: &[u8]| {
+        let all = &mut |_: usize, _: Option<&[u8]>| FieldChange::Set(value.into());
+        keys.change_fields(None, NOW, 0, key, names, false, all).unwrap();
+    };
+    set_fields(b"hash", &names, &[b'v'; 30]);
+    set_fields(b"long", &names[..1], &[b'v'; 600]);
     let counters = Counters::new(segment);
     for name in [&b"c"[..], b"d", b"e"] {
         counters.add(None, name, 1, None).unwrap();
@@ -110,6 +127,25 @@ fn record<'a>(segment: &'a Segment, key: &[u8]) -> &'a [AtomicU64] {
     let found = space.find(segment, Key { bytes: key, db: 0, hash: segment.hash(key, 0) }).expect("the key is there");
     space.words(segment, found.row).expect("its row is there")
 }
+
+/// The words of the node at the root of the hash, its head first.
+fn root(segment: &Segment) -> &[AtomicU64] {
+    node(segment, record(segment, b"hash")[VALUE_WORD].load(Ordering::Relaxed))
+}
+
+fn node(segment: &Segment, block: u64) -> &[AtomicU64] {
+    let head = heap::contents(segment, BlockRef(block), 8).expect("a node lies there")[0].load(Ordering::Relaxed);
+    heap::contents(segment, BlockRef(block), 8 * (fields::words(head) + 1)).expect("it is whole")
+}
+
+/// The words of the hash's first leaf, its head first.
+fn leaf(segment: &Segment) -> &[AtomicU64] {
+    node(segment, root(segment)[CHILD].load(Ordering::Relaxed))
+}
+
+/// Where the block of a root's first child stands, and how many fields are below it; the first word is the head.
+const CHILD: usize = 3;
+const CHILD_FIELDS: usize = 2;
 
 fn free_page(segment: &Segment) -> u32 {
     let mut pages = 0..segment.geometry().arena_pages as u32;
@@ -375,6 +411,28 @@ const DAMAGES: &[Damage] = &[
         record(segment, b"block")[VALUE_WORD].store(word, Ordering::Relaxed);
     }),
     (&[BlockLeaked], |segment| void(free_block(segment).0.fetch_or(block::used(0, 3), Ordering::Relaxed))),
+    (&[FieldCountWrong], |segment| record(segment, b"hash")[LEN_WORD].store(FIELDS - 1, Ordering::Relaxed)),
+    (&[FieldCountWrong], |segment| record(segment, b"hash")[LEN_WORD].store(u64::MAX, Ordering::Relaxed)),
+    (&[FieldCountWrong], |segment| void(root(segment)[CHILD_FIELDS].fetch_add(1, Ordering::Relaxed))),
+    (&[FieldCountWrong], |segment| root(segment)[CHILD_FIELDS].store(u64::MAX, Ordering::Relaxed)),
+    // A torn head, of the root and of a leaf; a hash that is not its field's; a length that no block has; nodes out of order.
+    (&[BlockLeaked, FieldsDamaged], |segment| root(segment)[0].store(0, Ordering::Relaxed)),
+    (&[FieldsDamaged], |segment| leaf(segment)[0].store(u64::MAX, Ordering::Relaxed)),
+    (&[FieldsDamaged], |segment| void(leaf(segment)[0].fetch_add(1 << 8, Ordering::Relaxed))),
+    (&[FieldsDamaged], |segment| void(leaf(segment)[1].fetch_xor(1, Ordering::Relaxed))),
+    (&[FieldsDamaged], |segment| leaf(segment)[2].store(u64::MAX >> 1, Ordering::Relaxed)),
+    (&[BlockLeaked, FieldsDamaged], |segment| root(segment)[4].store(u64::MAX, Ordering::Relaxed)),
+    // A tree in a circle, and children that are another's, nowhere, and no longer there.
+    (&[BlockLeaked, BlockShared], |segment| {
+        let itself = record(segment, b"hash")[VALUE_WORD].load(Ordering::Relaxed);
+        root(segment)[CHILD].store(itself, Ordering::Relaxed);
+    }),
+    (&[BlockLeaked, BlockShared], |segment| {
+        let itself = record(segment, b"hash")[VALUE_WORD].load(Ordering::Relaxed);
+        root(segment)[CHILD..].iter().step_by(3).for_each(|child| child.store(itself, Ordering::Relaxed));
+    }),
+    (&[BlockLeaked, BlockNowhere], |segment| root(segment)[CHILD].store(u64::MAX, Ordering::Relaxed)),
+    (&[BlockLeaked, BlockNotInUse], |segment| void(root(segment)[CHILD].fetch_add(1 << 32, Ordering::Relaxed))),
     (&[FreeBlockLost], |segment| {
         let (_, hints, bit) = free_block(segment);
         hints.fetch_and(!bit, Ordering::Relaxed);
@@ -395,9 +453,9 @@ fn a_populated_segment_is_sound_and_counted() {
     let mut told = Vec::new();
     let seen = segment.verify(None, &mut |done, of| told.push((done, of))).unwrap();
     assert!(seen.is_sound(), "{:#?}", seen.findings);
-    assert_eq!((seen.rows, seen.keys, seen.counters, seen.tables), (60, 7, 3, 2));
-    // Two values, a directory with four chunks, and a key.
-    assert_eq!((seen.blocks, seen.recovered), (8, 0));
+    assert_eq!((seen.rows, seen.keys, seen.counters, seen.tables), (60, 9, 3, 2));
+    // Two values, a directory with four chunks, a key, a root with five leaves, and a leaf with a long field.
+    assert_eq!((seen.blocks, seen.recovered), (16, 0));
     let (done, of) = *told.last().unwrap();
     assert!(done == of && of > 2048 && told.is_sorted());
     assert_eq!(segment.holders(), []);
@@ -433,7 +491,96 @@ fn all_findings_are_counted_and_a_thousand_kept() {
     }
     let seen = verify(&segment);
     assert_eq!(seen.findings.len(), 1000);
-    assert_eq!(seen.found, u64::from(space.groups) * PLACES as u64 - 7);
+    assert_eq!(seen.found, u64::from(space.groups) * PLACES as u64 - 9);
+}
+
+/// Whether something can be read of the other keys, whatever one hash is.
+fn others_are_well(keys: &Keys) -> bool {
+    let read = |key: &[u8]| {
+        let mut value = Vec::new();
+        keys.read(PATIENCE, NOW, 0, key, Some(&mut value)).map(|_| value)
+    };
+    read(b"small") == Ok(b"value".to_vec()) && read(b"tree") == Ok(vec![b't'; 100_000])
+}
+
+/// For those who may find damage: nobody else is in the way.
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
+
+/// Reads of the hash in every way; what they find is up to the damage.
+fn read_in_every_way(keys: &Keys) {
+    for number in (0..FIELDS).step_by(7) {
+        let look = |fields: Fields<'_>| fields.get(&field(number), Some(&mut Vec::new())).map(drop);
+        keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut { look }).unwrap();
+    }
+    for index in [0, 30, FIELDS - 1, u64::MAX] {
+        let look = |fields: Fields<'_>| fields.nth(index, &mut Vec::new(), &mut Vec::new()).map(drop);
+        keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut { look }).unwrap();
+    }
+    for hash in [0, u64::MAX / 2, u64::MAX] {
+        // Whoever reads bounds what is gathered, so that a tree in a circle is left at last.
+        let mut seen = 0;
+        let look = |fields: Fields<'_>| {
+            seen = 0;
+            fields.each_from(hash, &mut |_, _, _| {
+                seen += 1;
+                seen < 100_000
+            })
+        };
+        keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut { look }).unwrap();
+    }
+    keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut |fields| fields.is_small(1000, 1000).map(drop)).unwrap();
+}
+
+/// Every word of every node of a tree, damaged in many ways: reads come to an end and touch nothing else.
+#[test]
+fn reads_of_a_damaged_tree_come_back() {
+    let segment = populated();
+    let keys = Keys::new(&segment);
+    let itself = record(&segment, b"hash")[VALUE_WORD].load(Ordering::Relaxed);
+    let children = root(&segment)[CHILD..].iter().step_by(3).map(|word| word.load(Ordering::Relaxed));
+    let leaves: Vec<u64> = children.collect();
+    let nodes: Vec<&[AtomicU64]> = [itself].iter().chain(&leaves).map(|&block| node(&segment, block)).collect();
+    for word in nodes.iter().flat_map(|node| *node) {
+        let before = word.load(Ordering::Relaxed);
+        for damaged in [0, u64::MAX, itself, leaves[3], before + (1 << 32), before ^ 0xff00, before.wrapping_mul(3)] {
+            word.store(damaged, Ordering::Relaxed);
+            read_in_every_way(&keys);
+        }
+        word.store(before, Ordering::Relaxed);
+    }
+    assert!(others_are_well(&keys) && verify(&segment).is_sound());
+}
+
+/// Fields are set and removed, and then the key is deleted and made anew: each comes to an end, whatever it says, and nothing else suffers.
+/// Once a change added up the counts of children, which were damaged, with a panic.
+#[test]
+fn changes_and_deletes_of_a_damaged_tree_come_back() {
+    let set = |_: usize, _: Option<&[u8]>| FieldChange::Set(Cow::Borrowed(&[b'n'; 50]));
+    let remove = |_: usize, _: Option<&[u8]>| FieldChange::Remove;
+    let of_blocks = [FieldCountWrong, FieldsDamaged, BlockShared, BlockNowhere, BlockNotInUse];
+    let damages = DAMAGES.iter().filter(|(kinds, _)| kinds.iter().any(|kind| of_blocks.contains(kind)));
+    for (number, (kinds, damage)) in damages.enumerate() {
+        for delete_first in [true, false] {
+            let segment = populated();
+            let keys = Keys::new(&segment);
+            damage(&segment);
+            if !delete_first {
+                let names: Vec<Vec<u8>> = (0..FIELDS + 20).step_by(3).map(field).collect();
+                let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+                // They may be refused.
+                for name in &names {
+                    let _ = keys.change_fields(PATIENCE, NOW, 0, b"hash", &[name], true, &mut { set });
+                }
+                let _ = keys.change_fields(PATIENCE, NOW, 0, b"hash", &names, true, &mut { set });
+                let _ = keys.change_fields(PATIENCE, NOW, 0, b"hash", &names[..9], true, &mut { remove });
+                read_in_every_way(&keys);
+            }
+            keys.change(PATIENCE, NOW, 0, b"hash", false, &mut |_| Change::Remove).unwrap();
+            let anew = keys.change_fields(PATIENCE, NOW, 0, b"hash", &[b"f"], false, &mut { set });
+            assert_eq!(anew, Ok(Looked::Absent), "{number}: {kinds:?}");
+            assert!(others_are_well(&keys), "{number}: {kinds:?}");
+        }
+    }
 }
 
 /// A death may leave these; they cost a look and nothing else.

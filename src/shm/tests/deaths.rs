@@ -260,6 +260,29 @@ fn some_hashes(segment: &Segment) {
     set_fields(segment, b"other", 0..3, Some(&[b'v'; 3000]));
 }
 
+fn strings_and_hashes(segment: &Segment) {
+    some_keys(segment);
+    some_hashes(segment);
+}
+
+/// A hash whose time has passed, and that nobody has looked at since.
+fn expired_hash(segment: &Segment) {
+    some_hashes(segment);
+    let expire = &mut |_: Option<Record<'_>>| Change::Expire(NOW);
+    Keys::new(segment).change(None, NOW - 1, 0, b"hash", false, expire).expect("nobody is in the way");
+}
+
+/// Every second field goes, the others change, in one step.
+fn set_and_remove(segment: &Segment, key: &[u8]) {
+    let names: Vec<Vec<u8>> = (0..70).map(|i| format!("field {i}").into_bytes()).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let mut change = |number: usize, _: Option<&[u8]>| match number % 2 {
+        0 => FieldChange::Set(b"new"[..].into()),
+        _ => FieldChange::Remove,
+    };
+    Keys::new(segment).change_fields(None, NOW, 0, key, &names, false, &mut change).expect("there is room");
+}
+
 /// Trees of nodes, some of which stay and are shared with the tree that is to come back.
 fn change_hashes(segment: &Segment) {
     let keys = Keys::new(segment);
@@ -382,6 +405,28 @@ deaths! {
     key_move: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (7, b"tree"), true).unwrap(); };
     key_swap: some_keys, |segment| Keys::new(segment).swap_databases(None, 0, 9).unwrap();
     key_flush: some_keys, |segment| Keys::new(segment).flush(None, None).unwrap();
+    hash_new: some_hashes, |segment| set_fields(segment, b"new", 0..3, Some(b"value"));
+    hash_overwrite: some_hashes, |segment| set_fields(segment, b"hash", 4..6, Some(b"new"));
+    hash_overwrite_long: some_hashes, |segment| set_fields(segment, b"other", 0..2, Some(&[b'n'; 40_000]));
+    hash_divide: some_hashes, |segment| set_fields(segment, b"hash", 60..80, Some(&[b'n'; 60]));
+    hash_of_300_at_once: some_hashes, |segment| set_fields(segment, b"new", 0..300, Some(&[b'n'; 30]));
+    hash_grows_by_300: some_hashes, |segment| set_fields(segment, b"hash", 0..300, Some(&[b'n'; 500]));
+    hash_set_and_remove: some_hashes, |segment| set_and_remove(segment, b"hash");
+    hash_field_delete: some_hashes, |segment| set_fields(segment, b"hash", 7..8, None);
+    hash_shrinks_to_a_leaf: some_hashes, |segment| set_fields(segment, b"hash", 2..60, None);
+    hash_last_field: some_hashes, |segment| set_fields(segment, b"other", 0..3, None);
+    hash_delete: some_hashes, |segment| remove(&Keys::new(segment), b"hash");
+    hash_over_string: strings_and_hashes, |segment| {
+        let keys = Keys::new(segment);
+        keys.rename(None, NOW, (0, b"hash"), (0, b"tree"), false).unwrap();
+    };
+    string_over_hash: strings_and_hashes, |segment| set(&Keys::new(segment), b"hash", &[b'n'; 300]);
+    hash_expire: some_hashes, |segment| {
+        // So that the state shows it, it has passed.
+        Keys::new(segment).change(None, NOW, 0, b"hash", false, &mut |_| Change::Expire(NOW)).unwrap();
+    };
+    hash_anew_over_an_expired_one: expired_hash, |segment| set_fields(segment, b"hash", 0..2, Some(b"new"));
+    hash_move: some_hashes, |segment| { Keys::new(segment).rename(None, NOW, (0, b"hash"), (7, b"hash"), true).unwrap(); };
     transaction_of_all_kinds: everything, |segment| transact(segment, all_kinds);
     transaction_of_one_row_over_and_over: some_keys, |segment| transact(segment, over_and_over);
     transaction_with_a_flush: everything, |segment| transact(segment, flush_and_fill);
