@@ -3,7 +3,7 @@
 use super::{
     Reply,
     call::Call,
-    glob,
+    foreign, glob,
     keyspec::{Access, Find, KeySpec, NOT_KEY},
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{self, CATEGORIES, Command, PLAIN},
@@ -187,20 +187,24 @@ fn getkeysandflags(call: &mut Call<'_, '_>) -> Answer {
 /// The keys of the request that the arguments from the third on are, and what it does with each.
 fn keys_of_request<'a>(call: &Call<'a, '_>) -> Answer<Vec<(&'a [u8], Access)>> {
     let request = call.args.tail(2);
-    let command = table::meant(&request).ok_or(Refusal::from("ERR Invalid command specified"))?;
-    if command.specs_of_keys().next().is_none() {
+    let (command, specs, takes) = match (table::meant(&request), foreign::keys(&request)) {
+        (Some(command), _) => (Some(command), command.specs_of_keys().collect(), command.takes(request.len())),
+        (None, Some((specs, takes))) => (None, specs.to_vec(), takes),
+        (None, None) => return refuse("ERR Invalid command specified"),
+    };
+    if specs.is_empty() {
         return refuse("ERR The command has no key arguments");
     }
-    if !command.takes(request.len()) {
+    if !takes {
         return refuse("ERR Invalid number of arguments specified for command");
     }
     let mut keys = Vec::new();
-    for spec in command.specs_of_keys().filter(|spec| spec.access != NOT_KEY) {
+    for spec in specs.iter().filter(|spec| spec.access != NOT_KEY) {
         let places = spec.places(&request).ok_or(Refusal::from("ERR Invalid arguments specified for command"))?;
-        let access = command.access_in(&spec, &request);
+        let access = command.map_or(spec.access, |command| command.access_in(spec, &request));
         keys.extend(places.map(|at| (request.get(at), access)));
     }
-    if keys.is_empty() && !command.has("no_mandatory_keys") {
+    if keys.is_empty() {
         return refuse("ERR Invalid arguments specified for command");
     }
     Ok(keys)

@@ -20,6 +20,7 @@ mod env;
 mod events;
 mod execute;
 mod expiry;
+mod foreign;
 mod functions;
 mod glob;
 mod hashes;
