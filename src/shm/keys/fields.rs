@@ -120,7 +120,6 @@ impl Keys {
         with_values: bool,
         decide: Decide<'_, 'v>,
     ) -> Result<Looked, Refusal> {
-        let key = self.key(db, key);
         let item = |(number, &field)| Item { hash: fields::hash_of(&self.segment, field), field, number };
         let mut items: Vec<Item<'_>> = fields.iter().enumerate().map(item).collect();
         items.sort_by_key(|item| item.hash);
@@ -128,6 +127,8 @@ impl Keys {
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
             let lock_first = defeats >= DEFEATS;
+            // Inside: a swap of databases would come in between.
+            let key = self.key(db, key);
             let step =
                 self.try_change_fields(writer, now_ms, key, &items, with_values, lock_first, decide, &mut looked);
             writer.unlock_to(held);
