@@ -141,6 +141,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let clients = &hub.state.clients;
+    // Whether a password is needed may have been decided by another worker just now.
+    hub.follow();
     let mut session = Session::new(clients.next_id(), addr, laddr, hub.state.acl.needs_auth());
     clients.register(&mut session, now_ms());
     let session = Rc::new(RefCell::new(session));
