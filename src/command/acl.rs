@@ -158,6 +158,8 @@ impl Acl {
     /// [`crate::Error::Busy`]; what was known before stays in force.
     pub fn refresh(&self, settings: &Settings) -> Result<()> {
         let version = self.store.interest().settings_version();
+        // What `default` needs follows from the settings: those of before would be taken for those of this version.
+        settings.refresh()?;
         self.reload(settings)?;
         self.version.set(version);
         self.behind.set(false);
