@@ -47,6 +47,24 @@ fn is_refused(reply: &Reply) -> bool {
     reply.error() == Some("NOPERM")
 }
 
+/// A worker that heard of changed users before it had looked at the changed settings went on with the password of before.
+#[test]
+fn a_new_password_holds_at_every_worker_at_once() {
+    let server = server(&[]);
+    let mut admin = server.redis();
+    for round in 0..20 {
+        assert_eq!(admin.run(&format!("CONFIG SET requirepass secret{round}")), Reply::ok());
+        for _ in 0..8 {
+            let mut client = server.redis();
+            assert_eq!(client.run("PING").error(), Some("NOAUTH"));
+            assert_eq!(client.run(&format!("AUTH secret{round}")), Reply::ok());
+        }
+        assert_eq!(admin.cmd(&["CONFIG", "SET", "requirepass", ""]), Reply::ok());
+        let pongs = (0..8).map(|_| server.redis().run("PING"));
+        assert!(pongs.into_iter().all(|pong| pong == Reply::Status("PONG".to_owned())), "round {round}");
+    }
+}
+
 #[test]
 fn a_change_of_rights_holds_for_the_next_request_at_every_worker() {
     let server = server(&[]);
