@@ -18,7 +18,7 @@ use super::{
     super::{
         fields::{
             self, Fields, Torn,
-            edit::{Decide, Edited, Item, Stop, edit},
+            edit::{Decide, Edited, FieldChange, Item, Stop, edit},
         },
         gate, heap,
         journal::Intent,
@@ -164,6 +164,11 @@ impl Keys {
             return Ok(Step::Done);
         }
         let root = live.map(|seen| BlockRef(seen.words[VALUE_WORD]));
+        // What is decided about must have been there: what was read of a record that has changed since may be anything.
+        let decide = &mut |number: usize, value: Option<&[u8]>| match seen {
+            Some(seen) if !lock_first && !self.is_as(&seen) => FieldChange::Refuse,
+            _ => decide(number, value),
+        };
         let edited = match edit(writer, root, items, with_values, decide) {
             Ok(edited) => edited,
             Err(Stop::Decided) => Edited::Same,
@@ -184,8 +189,13 @@ impl Keys {
 
     /// Nothing is to be done if a record is still what it was.
     fn settle(&self, seen: &Seen) -> Result<Step, Refusal> {
+        Ok(if self.is_as(seen) { Step::Done } else { Step::Again })
+    }
+
+    /// Whether a record is still what it was, so that what was read of it was all there at one instant.
+    fn is_as(&self, seen: &Seen) -> bool {
         sequence::copied();
-        Ok(if self.sequence(seen.row) == seen.sequence { Step::Done } else { Step::Again })
+        self.sequence(seen.row) == seen.sequence
     }
 
     /// Gives a record its new tree, or deletes it.

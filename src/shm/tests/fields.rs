@@ -158,3 +158,38 @@ fn an_expired_hash_begins_anew() {
     assert_eq!(looked, Ok(Looked::Absent));
     compare(&segment, &keys, &Model::from([(b"1".to_vec(), b"new".to_vec())]));
 }
+
+/// A decision was asked for on what an overtaken change had read, from blocks that were freed and used again by then: a field that is always there was
+/// shown as absent, or with bytes of something else.
+#[test]
+fn nothing_is_decided_about_what_never_was() {
+    let segment = segment(64);
+    let keys = Keys::new(&segment);
+    let names: Vec<Vec<u8>> = (0..60_u64).map(field).skip(4).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let set_all = |key: &[u8], value: &[u8]| {
+        let all = &mut |_: usize, _: Option<&[u8]>| FieldChange::Set(value.into());
+        Keys::new(&segment).change_fields(None, NOW, 0, key, &names, false, all).unwrap();
+    };
+    set_all(b"hash", &[b'o'; 30]);
+    let (mut asked, mut shown) = (0, Vec::new());
+    let mut decide = |_: usize, value: Option<&[u8]>| {
+        asked += 1;
+        if asked == 1 {
+            // Another writer overtakes this one, and a third one takes the blocks that have become free.
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    set_all(b"hash", &[b'n'; 30]);
+                    (0..3_u8).for_each(|i| set_all(&[i], &[b'x'; 30]));
+                });
+            });
+        } else {
+            shown.push(value.map(<[u8]>::to_vec));
+        }
+        FieldChange::Leave
+    };
+    let looked = keys.change_fields(None, NOW, 0, b"hash", &names, true, &mut decide);
+    assert_eq!(looked, Ok(Looked::Fields));
+    assert!(shown.iter().all(|value| *value == Some(vec![b'n'; 30])), "{shown:?}");
+    assert_eq!(shown.len(), names.len());
+}
