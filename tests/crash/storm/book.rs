@@ -13,7 +13,7 @@ use std::{
 /// Words of one book.
 pub(super) const WORDS: usize = 64;
 /// Words of a model.
-pub(super) const MODEL: usize = 10;
+pub(super) const MODEL: usize = 11;
 
 /// A model of what belongs to the place: see `own.rs`.
 pub(super) type Model = [u64; MODEL];

@@ -1,11 +1,11 @@
-//! What all places share, and therefore wait for each other at: twelve accounts, a counter, keys of all sizes, and a table that comes
-//! and goes. Nobody may see it torn; the sum of the accounts and the bounds of the counter are exact.
+//! What all places share, and therefore wait for each other at: twelve accounts, a counter, keys of all sizes, a hash of purses and guests,
+//! and a table that comes and goes. Nobody may see it torn; the sum of the accounts and the bounds of the counter are exact.
 
 use shm_layout::row::BODY_WORD;
 use store_master::{
     Column, Counter, Error, Segment, Store, Table, row,
     shm::{RowWords, Tables, Verdict},
-    store::{ExpireRule, Expiry, SetOptions, ValueRef},
+    store::{ExpireRule, Expiry, FieldUpdate, SetOptions, ValueRef},
     sys::clock,
 };
 
@@ -20,6 +20,11 @@ const START: i64 = 1000;
 /// Keys that all write.
 const KEYS: u64 = 7;
 const LENS: [u64; 7] = [0, 5, 30, 300, 3_000, 20_000, 70_000];
+
+/// The hash of all, and the fields that stand in it for ever; guests come and go beside them.
+const HASH: &[u8] = b"purses and guests";
+const PURSES: u64 = 40;
+const GUESTS: u64 = 60;
 
 /// The property of all, as one process sees it.
 pub(super) struct Common<'a> {
@@ -45,6 +50,10 @@ pub(super) fn found(store: &Store) {
     for name in names() {
         accounts.set(name, &row! { a: START, b: START }).expect("there is room");
     }
+    let purses: Vec<Vec<u8>> = (0..PURSES).map(purse).collect();
+    let purses: Vec<&[u8]> = purses.iter().map(Vec::as_slice).collect();
+    let start = &mut |_: usize, _: Option<&[u8]>| Ok(FieldUpdate::Set(START.to_string().into_bytes().into()));
+    store.kv().change_fields(1, HASH, &purses, false, start).expect("there is room");
     store.make("own", 256, &twice_and_text(40)).expect("there is room");
     store.make("visitors", 64, &twice_and_text(30)).expect("there is room");
 }
@@ -69,7 +78,9 @@ impl<'a> Common<'a> {
 
     /// A random operation.
     pub(super) fn step(&self, random: &Random) {
-        match random.below(18) {
+        match random.below(23) {
+            18..21 => self.purses(random),
+            21..23 => self.guest(random),
             16..18 => self.transfer_by_steps(random).expect("there is room"),
             0..5 => self.transfer(random),
             5..7 => self.audit(random),
@@ -118,6 +129,7 @@ impl<'a> Common<'a> {
         let keys: Vec<&[u8]> = self.names.iter().map(Vec::as_slice).collect();
         let mut change = |_: usize, _: RowWords<'_>| Verdict::Write;
         self.raw.modify_many(None, clock::now_ms(), &keys, &mut change).expect("all accounts exist");
+        self.store.kv().expire(1, HASH, Expiry::Never, ExpireRule::Always).expect("nobody stops");
         for i in 0..KEYS {
             self.store.kv().expire(1, &key_name(i), Expiry::Never, ExpireRule::Always).expect("nobody stops");
         }
@@ -132,7 +144,45 @@ impl<'a> Common<'a> {
             (own::ACCOUNTS as u64 * own::START) as i64,
             "money was made or lost at a place"
         );
+        self.audit_hash();
         self.book.raise(Word::Audits);
+    }
+
+    /// The purses as of one instant; and no guest is torn.
+    fn audit_hash(&self) {
+        let pairs = self.store.kv().pairs(1, HASH, 1 << 20).expect("nobody stops").expect("guests are small");
+        let (mut sum, mut purses) = (0, 0);
+        for (field, value) in &pairs {
+            if field.starts_with(b"purse") {
+                (sum, purses) = (sum + money(value), purses + 1);
+            } else {
+                assert!(value.windows(2).all(|two| two[0] == two[1]), "a torn guest");
+            }
+        }
+        assert_eq!((sum, purses), (PURSES as i64 * START, PURSES), "money was made or lost in a hash");
+    }
+
+    /// Moves an amount from one purse to some others, by one change of the hash.
+    fn purses(&self, random: &Random) {
+        let (first, others, amount) = (random.below(PURSES), 1 + random.below(5), 1 + random.below(9) as i64);
+        let names: Vec<Vec<u8>> = (0..=others).map(|i| purse((first + 7 * i) % PURSES)).collect();
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let mut change = |i: usize, value: Option<&[u8]>| {
+            let more = if i == 0 { -amount * others as i64 } else { amount };
+            Ok(FieldUpdate::Set((money(value.expect("a purse stays")) + more).to_string().into_bytes().into()))
+        };
+        self.store.kv().change_fields(1, HASH, &names, true, &mut change).expect("there is room");
+    }
+
+    /// A field that comes, grows and goes, so that nodes are divided and given back.
+    fn guest(&self, random: &Random) {
+        let name = format!("guest {}", random.below(GUESTS)).into_bytes();
+        let value = vec![b'a' + random.below(26) as u8; random.below(700) as usize];
+        let goes = random.one_in(3);
+        let mut change = |_: usize, _: Option<&[u8]>| {
+            Ok(if goes { FieldUpdate::Remove } else { FieldUpdate::Set(value.as_slice().into()) })
+        };
+        self.store.kv().change_fields(1, HASH, &[&name], false, &mut change).expect("there is room");
     }
 
     fn count(&self) {
@@ -227,6 +277,14 @@ fn check_side(row: &store_master::Row) -> Result<(), Error> {
     let (ValueRef::Int(n), ValueRef::Bytes(text)) = (row.get(0), row.get(1)) else { panic!("another table: {row:?}") };
     assert_eq!(text, n.to_string().as_bytes(), "a torn row");
     Ok(())
+}
+
+fn purse(i: u64) -> Vec<u8> {
+    format!("purse {i}").into_bytes()
+}
+
+fn money(value: &[u8]) -> i64 {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).expect("a number that was written")
 }
 
 fn key_name(i: u64) -> Vec<u8> {

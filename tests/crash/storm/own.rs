@@ -1,9 +1,10 @@
-//! What belongs to one place alone: four accounts, a counter, a visitor's row, two keys and a number. Nobody else writes them, so the
+//! What belongs to one place alone: four accounts, a counter, a visitor's row, two keys, a number, and a
+//! field of a hash that all places share. Nobody else writes them, so the
 //! book knows what they are to the last byte, and whoever takes the place after a death settles what its predecessor left.
 
 use store_master::{
     Counter, Error, Segment, Store, Table,
-    store::{Condition, Expiry, SetOptions, ValueRef},
+    store::{Condition, Expiry, FieldUpdate, SetOptions, ValueRef},
 };
 
 use super::book::{Book, Model, Word};
@@ -20,14 +21,17 @@ const VISITOR: usize = 5;
 const HITS: usize = 6;
 const KEYS: [usize; 2] = [7, 8];
 const NUMBER: usize = 9;
+const FIELD: usize = 10;
 
 /// The model of a place that has its accounts and nothing else.
-pub(super) const FIRST: Model = [START, START, START, START, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT];
+pub(super) const FIRST: Model = [START, START, START, START, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT];
 
 /// Bytes of values; the first stands for the decimal digits of an integer.
 const LENS: [usize; 9] = [0, 3, 20, 28, 100, 700, 5_000, 33_000, 70_000];
 const TAIL: &[u8] = b"and a tail of thirty-one bytes.";
 const MOST_TAILS: u64 = 20;
+/// The hash in which every place has a field.
+const FIELDS: &[u8] = b"fields of all places";
 
 /// An operation; the model after it says the rest.
 enum Operation {
@@ -43,6 +47,8 @@ enum Operation {
     Rename(usize),
     Both,
     Number(i64),
+    Add(i64),
+    Drop,
     /// Several as one transaction, each with the model after it.
     Together(Vec<(Operation, Model)>),
 }
@@ -55,6 +61,7 @@ struct Holdings {
     visitor: Option<(i64, i64, Vec<u8>)>,
     keys: [Option<Vec<u8>>; 2],
     number: Option<Vec<u8>>,
+    field: Option<Vec<u8>>,
 }
 
 /// One place's property.
@@ -69,6 +76,7 @@ pub(super) struct Own<'a> {
     visitor: Vec<u8>,
     keys: [Vec<u8>; 2],
     number: Vec<u8>,
+    field: Vec<u8>,
 }
 
 fn digits(version: u64, len: usize) -> Vec<u8> {
@@ -110,6 +118,7 @@ impl<'a> Own<'a> {
                 format!("a key with a long name, of place {place}").into_bytes(),
             ],
             number: format!("number {place}").into_bytes(),
+            field: format!("field {place}").into_bytes(),
         }
     }
 
@@ -168,6 +177,7 @@ impl<'a> Own<'a> {
             visitor: self.visitors.get(&self.visitor).expect("nobody stops").map(triple),
             keys: [key(&self.keys[0]), key(&self.keys[1])],
             number: key(&self.number),
+            field: self.store.kv().field(0, FIELDS, &self.field).expect("nobody stops"),
         }
     }
 
@@ -207,6 +217,13 @@ impl<'a> Own<'a> {
                 assert!(kv.mset(0, &[(a, &value_a), (b, &value_b)], false)?);
             }
             Operation::Number(by) => assert_eq!(kv.incr(0, &self.number, *by)?, next[NUMBER] as i64),
+            Operation::Add(by) => {
+                let sum = |value: Option<&[u8]>| {
+                    value.map_or(0, |value| std::str::from_utf8(value).map_or(0, |text| text.parse().unwrap_or(0))) + by
+                };
+                self.change(&mut |value| FieldUpdate::Set(sum(value).to_string().into_bytes().into()))?;
+            }
+            Operation::Drop => self.change(&mut |_| FieldUpdate::Remove)?,
             Operation::Together(steps) => {
                 self.store.atomically(|| steps.iter().try_for_each(|(step, after)| self.act(step, after)))?;
             }
@@ -223,6 +240,10 @@ impl<'a> Own<'a> {
             })
             .collect();
         self.accounts.mset(&rows)
+    }
+
+    fn change(&self, change: &mut dyn FnMut(Option<&[u8]>) -> FieldUpdate<'static>) -> Result<(), Error> {
+        self.store.kv().change_fields(0, FIELDS, &[&self.field], true, &mut |_, value| Ok(change(value)))
     }
 
     fn visit(&self, next: &Model) -> Result<(), Error> {
@@ -246,6 +267,7 @@ fn holdings(model: &Model) -> Holdings {
         visitor: there(model[VISITOR]).map(|n| (n as i64, model[HITS] as i64, digits(n, 30))),
         keys: KEYS.map(|at| value(model[at])),
         number: there(model[NUMBER]).map(|n| (n as i64).to_string().into_bytes()),
+        field: there(model[FIELD]).map(|n| (n as i64).to_string().into_bytes()),
     }
 }
 
@@ -263,7 +285,7 @@ fn choose(random: &Random, next: &mut Model) -> Option<Operation> {
     let version = random.below(1 << 40);
     let which = random.below(2) as usize;
     let there = |word: u64| (word != ABSENT).then_some(word);
-    Some(match random.below(20) {
+    Some(match random.below(24) {
         0..4 => transfer(random, next),
         4..7 => {
             let by = random.below(100) as i64;
@@ -312,6 +334,16 @@ fn choose(random: &Random, next: &mut Model) -> Option<Operation> {
         17 => {
             KEYS.into_iter().zip([version, version / 7]).for_each(|(at, version)| next[at] = version << 8);
             Operation::Both
+        }
+        18..21 => {
+            let by = 1 + random.below(1 << 30) as i64;
+            next[FIELD] = (there(next[FIELD]).unwrap_or(0) as i64 + by) as u64;
+            Operation::Add(by)
+        }
+        21 => {
+            there(next[FIELD])?;
+            next[FIELD] = ABSENT;
+            Operation::Drop
         }
         _ => {
             let by = random.below(1 << 30) as i64;

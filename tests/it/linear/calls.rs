@@ -40,6 +40,10 @@ pub(crate) enum Kind {
     Tally,
     /// A counter: a key whose value is a number.
     Number,
+    /// A register: a field of a hash that many objects share.
+    Field,
+    /// A counter: such a field whose value is a number.
+    FieldNumber,
     /// A row of two numbers and a string.
     Row,
     /// Several rows: four of them.
@@ -48,7 +52,17 @@ pub(crate) enum Kind {
     Pairs,
 }
 
-const KINDS: [Kind; 7] = [Kind::Key, Kind::Cell, Kind::Tally, Kind::Number, Kind::Row, Kind::Accounts, Kind::Pairs];
+const KINDS: [Kind; 9] = [
+    Kind::Key,
+    Kind::Cell,
+    Kind::Tally,
+    Kind::Number,
+    Kind::Field,
+    Kind::FieldNumber,
+    Kind::Row,
+    Kind::Accounts,
+    Kind::Pairs,
+];
 
 /// One object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +76,11 @@ impl Object {
     /// Its key in the store; of several rows, that of one of them.
     pub(crate) fn key(&self, part: usize) -> String {
         format!("w{}.{}.{part}", self.window, self.number)
+    }
+
+    /// Of a field, the key of its hash, which has the fields of many windows.
+    pub(crate) fn hash(&self) -> String {
+        format!("hash{}", self.window % 3)
     }
 }
 
@@ -232,7 +251,12 @@ impl Call {
         let mut dice = Dice(seed ^ window << 32);
         // Every other seed stands for several rows alone: what is changed in two places has more moments to go wrong.
         let kinds = if seed.is_multiple_of(2) { &KINDS[..] } else { &[Kind::Accounts, Kind::Pairs] };
-        let kind = kinds[dice.below(kinds.len() as u64) as usize];
+        let kind = match kinds[dice.below(kinds.len() as u64) as usize] {
+            // HTTP has no hashes: its clients have a key of the same window.
+            Kind::Field if way == Way::Http => Kind::Key,
+            Kind::FieldNumber if way == Way::Http => Kind::Number,
+            kind => kind,
+        };
         let objects = match kind {
             Kind::Accounts | Kind::Pairs => 1,
             _ => 1 + dice.below(2),
@@ -245,7 +269,8 @@ impl Call {
             Kind::Key => Op::Register(register(&mut dice, value, way == Way::Http, None)),
             Kind::Cell => Op::Register(register(&mut dice, value, false, Some(seen))),
             Kind::Tally => Op::Counter(counter(&mut dice, value, Some(seen))),
-            Kind::Number => Op::Counter(counter(&mut dice, value, None)),
+            Kind::Field => Op::Register(field(&mut dice, value)),
+            Kind::Number | Kind::FieldNumber => Op::Counter(counter(&mut dice, value, None)),
             Kind::Row => Op::Row(row(&mut dice, value, seen)),
             Kind::Accounts | Kind::Pairs if watched && (kind == Kind::Accounts || way != Way::Http) => {
                 Op::Rows(two_watched(&mut dice, value))
@@ -268,6 +293,15 @@ fn register(dice: &mut Dice, value: i64, plain: bool, swap: Option<i64>) -> Regi
         (74..82, _) => RegisterOp::Replace(value),
         (_, Some(expected)) => RegisterOp::Swap { expected, new: value },
         (_, None) => RegisterOp::Exchange(value),
+    }
+}
+
+fn field(dice: &mut Dice, value: i64) -> RegisterOp {
+    match dice.below(100) {
+        0..40 => RegisterOp::Get,
+        40..70 => RegisterOp::Set(value),
+        70..85 => RegisterOp::Delete,
+        _ => RegisterOp::Insert(value),
     }
 }
 

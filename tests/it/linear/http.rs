@@ -198,8 +198,8 @@ fn answer(call: &Call, response: &Response) -> Ret {
     };
     let member = |name: &str| response.json()[name].as_i64().unwrap_or(TORN);
     let read = || match call.object.kind {
-        Kind::Key => number(&response.body, KEY_TEXT),
-        Kind::Number | Kind::Pairs => decimal(&response.body),
+        Kind::Key | Kind::Field => number(&response.body, KEY_TEXT),
+        Kind::Number | Kind::FieldNumber | Kind::Pairs => decimal(&response.body),
         Kind::Tally => member("value"),
         Kind::Cell | Kind::Accounts | Kind::Row => member("n"),
     };

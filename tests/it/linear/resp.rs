@@ -96,8 +96,10 @@ fn words(call: &Call) -> Vec<String> {
     let (object, key) = (&call.object, call.object.key(0));
     let line = match (&call.op, object.kind) {
         (Op::Register(op), Kind::Key) => key_command(op, &key),
+        (Op::Register(op), Kind::Field) => field_command(op, object),
         (Op::Register(op), _) => cell_command(op, &key),
         (Op::Counter(op), Kind::Tally) => tally_command(op, &key),
+        (Op::Counter(op), Kind::FieldNumber) => field_number_command(op, object),
         (Op::Counter(op), _) => number_command(op, &key),
         (Op::Row(op), _) => row_command(op, &key),
         (Op::Rows(op), Kind::Accounts) => accounts_command(op, object),
@@ -117,6 +119,28 @@ fn key_command(op: &RegisterOp, key: &str) -> String {
         RegisterOp::Replace(value) => set(value, " XX"),
         RegisterOp::Exchange(value) => format!("GETSET {key} {}", text(value, KEY_TEXT)),
         RegisterOp::Swap { .. } => unreachable!("a key has no compare-and-set"),
+    }
+}
+
+fn field_command(op: &RegisterOp, object: &Object) -> String {
+    let (hash, field) = (object.hash(), object.key(0));
+    match *op {
+        RegisterOp::Get => format!("HGET {hash} {field}"),
+        RegisterOp::Set(value) => format!("HSET {hash} {field} {}", text(value, KEY_TEXT)),
+        RegisterOp::Delete => format!("HDEL {hash} {field}"),
+        RegisterOp::Insert(value) => format!("HSETNX {hash} {field} {}", text(value, KEY_TEXT)),
+        _ => unreachable!("a field has no {op:?}"),
+    }
+}
+
+fn field_number_command(op: &CounterOp, object: &Object) -> String {
+    let (hash, field) = (object.hash(), object.key(0));
+    match *op {
+        CounterOp::Get => format!("HGET {hash} {field}"),
+        CounterOp::Set(value) => format!("HSET {hash} {field} {value}"),
+        CounterOp::Add(by) => format!("HINCRBY {hash} {field} {by}"),
+        CounterOp::Delete => format!("HDEL {hash} {field}"),
+        CounterOp::Swap { .. } => unreachable!("a field has no compare-and-set"),
     }
 }
 
@@ -217,8 +241,8 @@ fn all_keys(object: &Object) -> String {
 /// What a reply means as the answer to this call.
 fn answer(call: &Call, reply: &Reply) -> Ret {
     let value: fn(&Reply) -> i64 = match call.object.kind {
-        Kind::Key => |reply| number(reply.text().as_bytes(), KEY_TEXT),
-        Kind::Number | Kind::Pairs => |reply| match reply {
+        Kind::Key | Kind::Field => |reply| number(reply.text().as_bytes(), KEY_TEXT),
+        Kind::Number | Kind::FieldNumber | Kind::Pairs => |reply| match reply {
             Reply::Int(value) => *value,
             other => decimal(other.text().as_bytes()),
         },
@@ -247,6 +271,11 @@ fn answer(call: &Call, reply: &Reply) -> Ret {
             Ret::Rows(std::array::from_fn(new))
         }
         Op::Rows(RowsOp::GetAll) => Ret::Rows(std::array::from_fn(|part| found(&reply.items()[part]))),
+        // HSET says whether the field is new.
+        Op::Register(RegisterOp::Set(_)) | Op::Counter(CounterOp::Set(_)) if matches!(reply, Reply::Int(0 | 1)) => {
+            assert!(matches!(call.object.kind, Kind::Field | Kind::FieldNumber), "{call:?}: {reply:?}");
+            Ret::Done
+        }
         Op::Register(RegisterOp::Set(_))
         | Op::Counter(CounterOp::Set(_))
         | Op::Row(RowOp::Set(_))

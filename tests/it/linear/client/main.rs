@@ -11,12 +11,12 @@ mod client;
 #[path = "../log.rs"]
 mod log;
 
-use std::{error::Error, path::Path, process::ExitCode};
+use std::{cell::Cell, error::Error, path::Path, process::ExitCode};
 
 use nix::sys::{prctl::set_pdeathsig, signal::Signal};
 use store_master::{
     Counter, Result, Row, Segment, Store, Table,
-    store::{Condition, Expiry, SetOptions, ValueRef},
+    store::{Condition, Expiry, FieldUpdate, SetOptions, ValueRef},
 };
 
 use calls::{
@@ -44,8 +44,10 @@ impl Caller for Library {
         let object = &call.object;
         let answer = match (&call.op, object.kind) {
             (Op::Register(op), Kind::Key) => self.key(op, &object.key(0)),
+            (Op::Register(op), Kind::Field) => self.field(op, object),
             (Op::Register(op), _) => self.cell(op, &object.key(0)),
             (Op::Counter(op), Kind::Tally) => self.store.counter(object.key(0)).and_then(|tally| count(op, &tally)),
+            (Op::Counter(op), Kind::FieldNumber) => self.field_number(op, object),
             (Op::Counter(op), _) => self.number(op, object.key(0).as_bytes()),
             (Op::Row(op), _) => self.row(op, &object.key(0)),
             (Op::Rows(op), Kind::Accounts) => self.accounts(op, object),
@@ -83,6 +85,54 @@ impl Library {
                 set(new, SetOptions { get: true, ..SetOptions::default() }).map(|outcome| value(outcome.previous))
             }
             RegisterOp::Swap { .. } => unreachable!("a key has no compare-and-set"),
+        }
+    }
+
+    /// Changes a field, or leaves it; whether it was there before.
+    fn change(&self, object: &Object, change: impl Fn(Option<&[u8]>) -> FieldUpdate<'static>) -> Result<bool> {
+        let (hash, field, mut was_there) = (object.hash(), object.key(0), false);
+        let decide = &mut |_: usize, value: Option<&[u8]>| {
+            was_there = value.is_some();
+            Ok(change(value))
+        };
+        self.store.kv().change_fields(DB, hash.as_bytes(), &[field.as_bytes()], true, decide)?;
+        Ok(was_there)
+    }
+
+    fn field(&self, op: &RegisterOp, object: &Object) -> Result<Ret> {
+        let set = |value: i64| FieldUpdate::Set(text(value, KEY_TEXT).into_bytes().into());
+        match *op {
+            RegisterOp::Get => {
+                let value = self.store.kv().field(DB, object.hash().as_bytes(), object.key(0).as_bytes())?;
+                Ok(Ret::Value(value.map(|bytes| number(&bytes, KEY_TEXT))))
+            }
+            RegisterOp::Set(new) => self.change(object, |_| set(new)).map(|_| Ret::Done),
+            RegisterOp::Delete => self.change(object, |_| FieldUpdate::Remove).map(Ret::Flag),
+            RegisterOp::Insert(new) => self
+                .change(object, |value| if value.is_some() { FieldUpdate::Leave } else { set(new) })
+                .map(|was_there| Ret::Flag(!was_there)),
+            _ => unreachable!("a field has no {op:?}"),
+        }
+    }
+
+    fn field_number(&self, op: &CounterOp, object: &Object) -> Result<Ret> {
+        let set = |value: i64| FieldUpdate::Set(value.to_string().into_bytes().into());
+        match *op {
+            CounterOp::Get => {
+                let value = self.store.kv().field(DB, object.hash().as_bytes(), object.key(0).as_bytes())?;
+                Ok(Ret::Value(value.map(|bytes| decimal(&bytes))))
+            }
+            CounterOp::Set(new) => self.change(object, |_| set(new)).map(|_| Ret::Done),
+            CounterOp::Add(by) => {
+                let sum = Cell::new(0);
+                self.change(object, |value| {
+                    sum.set(value.map_or(0, decimal) + by);
+                    set(sum.get())
+                })?;
+                Ok(Ret::Value(Some(sum.get())))
+            }
+            CounterOp::Delete => self.change(object, |_| FieldUpdate::Remove).map(Ret::Flag),
+            CounterOp::Swap { .. } => unreachable!("a field has no compare-and-set"),
         }
     }
 
