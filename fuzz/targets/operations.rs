@@ -7,7 +7,7 @@ use std::{cell::RefCell, fmt::Debug, sync::Arc};
 use store_master::{
     Column, Segment, SegmentOptions, Store, Table, Value,
     backend::{Limits, MemoryStore, SharedStore},
-    store::{Condition, ExpireRule, Expiry, SetOptions, TableSpec},
+    store::{Condition, ExpireRule, Expiry, FieldUpdate, SetOptions, TableSpec},
 };
 
 use super::bytes::Bytes;
@@ -73,7 +73,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn apply(bytes: &mut Bytes<'_>, store: &Store, handles: &mut Vec<Table>) -> String {
-    match bytes.below(16) {
+    match bytes.below(20) {
         0 => of_tables(bytes, store, handles),
         1..6 if handles.is_empty() => String::new(),
         1..6 => {
@@ -82,6 +82,7 @@ fn apply(bytes: &mut Bytes<'_>, store: &Store, handles: &mut Vec<Table>) -> Stri
         }
         6..8 => of_counters(bytes, store),
         8..15 => of_keys(bytes, store),
+        15..19 => of_hashes(bytes, store),
         _ => of_all(bytes, store),
     }
 }
@@ -289,6 +290,63 @@ fn of_keys(bytes: &mut Bytes<'_>, store: &Store) -> String {
     }
 }
 
+fn field(bytes: &mut Bytes<'_>) -> Vec<u8> {
+    match bytes.u8() {
+        0 => vec![],
+        1 => vec![b'f'; 448],
+        2 => vec![b'f'; 40_000],
+        number => format!("field {number}").into_bytes(),
+    }
+}
+
+fn of_hashes(bytes: &mut Bytes<'_>, store: &Store) -> String {
+    let (kv, db) = (store.kv(), bytes.of(&[0, 0, 0, 1, 15]));
+    let name = key(bytes);
+    match bytes.below(8) {
+        0 => {
+            let field = field(bytes);
+            text((kv.field(db, &name, &field), kv.field_len(db, &name, &field), kv.field_count(db, &name)))
+        }
+        1..5 => {
+            let changes: Vec<_> =
+                (0..1 + bytes.below(6)).map(|_| (field(bytes), bytes.below(6), value(bytes))).collect();
+            let fields: Vec<_> = changes.iter().map(|(field, ..)| field.as_slice()).collect();
+            let decide = &mut |number: usize, held: Option<&[u8]>| {
+                let (_, what, value) = &changes[number];
+                Ok(match what {
+                    0 => FieldUpdate::Leave,
+                    1 | 2 => FieldUpdate::Remove,
+                    3 => FieldUpdate::Set(
+                        [held.map_or(&b"none"[..], |held| &held[..held.len().min(9)]), value].concat().into(),
+                    ),
+                    _ => FieldUpdate::Set(value.as_slice().into()),
+                })
+            };
+            text(kv.change_fields(db, &name, &fields, true, decide))
+        }
+        5..7 => {
+            // So many that nodes are divided, or emptied.
+            let (from, count, remove) = (bytes.u8(), bytes.u8(), bytes.u8() & 1 == 1);
+            let fields: Vec<_> = (0..count).map(|i| format!("field {}", from.wrapping_add(i)).into_bytes()).collect();
+            let fields: Vec<_> = fields.iter().map(Vec::as_slice).collect();
+            let decide = &mut |number: usize, _: Option<&[u8]>| {
+                Ok(if remove { FieldUpdate::Remove } else { FieldUpdate::Set(fields[number].into()) })
+            };
+            text(kv.change_fields(db, &name, &fields, false, decide))
+        }
+        _ => text(pairs(store, db, &name)),
+    }
+}
+
+/// The fields of a hash, in an order of their own.
+fn pairs(store: &Store, db: u8, key: &[u8]) -> impl Debug + use<> {
+    store.kv().pairs(db, key, usize::MAX).map(|pairs| {
+        let mut pairs = pairs.unwrap_or_default();
+        pairs.sort_unstable();
+        pairs
+    })
+}
+
 fn of_all(bytes: &mut Bytes<'_>, store: &Store) -> String {
     match bytes.below(8) {
         0 => text(store.kv().flush(bytes.of(&[None, Some(0), Some(1)]))),
@@ -315,7 +373,7 @@ fn everything(store: &Store) -> String {
         keys.sort();
         let value = |key: &Vec<u8>| {
             let mut value = Vec::new();
-            (store.kv().get(db, key, &mut value), store.kv().ttl(db, key), value)
+            (store.kv().get(db, key, &mut value), store.kv().ttl(db, key), value, text(pairs(store, db, key)))
         };
         text((keys.iter().map(value).collect::<Vec<_>>(), &keys, store.kv().len(db), store.kv().expiring(db)))
     });
