@@ -53,8 +53,8 @@ pub(super) fn run(post: Post, mut report: PipeWriter) -> ! {
     let _inside = span.enter();
     let ended = prepare(&post).and_then(|shutdown| {
         let store = Store::on(Arc::new(SharedStore::open(post.segment.clone(), Some(PATIENCE))));
-        say(&mut report, READY);
-        serve(post, store, shutdown)
+        let mut served = report.try_clone().map_err(|error| Failure::Failed(format!("cannot report: {error}")))?;
+        serve(post, store, shutdown, Box::new(move || say(&mut served, READY)))
     });
     let code = match &ended {
         Ok(()) => 0,
@@ -93,7 +93,7 @@ fn prepare(post: &Post) -> Result<OwnedFd, Failure> {
     Signals::listen(&[Signal::Terminate]).and_then(Signals::into_descriptor).map_err(failed("cannot receive signals"))
 }
 
-fn serve(post: Post, store: Store, shutdown: OwnedFd) -> Result<(), Failure> {
+fn serve(post: Post, store: Store, shutdown: OwnedFd, opened: Box<dyn FnOnce() + Send>) -> Result<(), Failure> {
     let Listeners { http, resp, resp_unix } = post.listeners;
     let worker = server::Worker {
         index: post.index,
@@ -104,6 +104,7 @@ fn serve(post: Post, store: Store, shutdown: OwnedFd) -> Result<(), Failure> {
         resp,
         resp_unix,
         bells: post.bells,
+        opened,
         shutdown,
     };
     server::run(worker).map_err(|error| Failure::Failed(format!("the event loop ended: {error}")))

@@ -31,8 +31,10 @@ use super::{
 };
 use crate::{command::Session, store::Stat, sys};
 
-/// How long a worker with more clients than another leaves a new one to that other.
+/// How long a worker leaves a new client to others for each client that it has more than another has, up to so many: where processors are
+/// few, it takes the other a while to get one.
 const STEP_BACK: Duration = Duration::from_millis(1);
+const MAX_STEPS: u64 = 8;
 /// The pause after an error that more tries at once would only repeat, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// After how many seconds of silence the kernel asks whether the other machine is still there, how often, and how many times.
@@ -75,8 +77,9 @@ impl Door {
 pub(super) async fn run(hub: Rc<Hub>, door: Door) {
     loop {
         let Ok(mut ready) = door.socket.readable().await else { return };
-        if hub.has_more_clients_than_another() {
-            sleep(STEP_BACK).await;
+        let excess = hub.clients_above_the_least().min(MAX_STEPS);
+        if excess > 0 {
+            sleep(STEP_BACK * excess as u32).await;
         }
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         match ready.try_io(|socket| Ok(accept_with(socket, flags)?)) {

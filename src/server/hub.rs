@@ -145,14 +145,13 @@ impl Hub {
         (Rc::strong_count(&self.farewells) <= MAX_FAREWELLS).then(|| Rc::clone(&self.farewells))
     }
 
-    /// Whether some other worker that turns has fewer clients than this one.
-    pub(super) fn has_more_clients_than_another(&self) -> bool {
+    /// How many more clients this worker has than that one, of those that turn, which has the fewest.
+    pub(super) fn clients_above_the_least(&self) -> u64 {
         let statistics = self.statistics();
         let (own, now_ms) = (statistics.worker(self.index, Stat::Clients), now_ms());
-        (0..self.workers).filter(|&other| other != self.index).any(|other| {
-            let turns = now_ms.saturating_sub(statistics.worker(other, Stat::Heartbeat)) < STALE_MS;
-            turns && statistics.worker(other, Stat::Clients) < own
-        })
+        let turns = |&other: &usize| now_ms.saturating_sub(statistics.worker(other, Stat::Heartbeat)) < STALE_MS;
+        let others = (0..self.workers).filter(|&other| other != self.index).filter(turns);
+        others.map(|other| statistics.worker(other, Stat::Clients)).min().map_or(0, |least| own.saturating_sub(least))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Worker {
     pub resp_unix: Option<UnixListener>,
     /// One bell for each worker, which wakes it for messages.
     pub bells: Vec<Bell>,
+    /// Called once the worker accepts clients.
+    pub opened: Box<dyn FnOnce() + Send>,
     /// Becomes readable when the worker is to stop.
     pub shutdown: OwnedFd,
 }
@@ -78,6 +80,7 @@ async fn serve(worker: Worker) -> io::Result<()> {
     doors.extend(worker.resp.map(Door::resp).transpose()?);
     doors.extend(worker.resp_unix.map(Door::local_resp).transpose()?);
     let doors: Vec<_> = doors.into_iter().map(|door| spawn_local(accept::run(Rc::clone(&hub), door))).collect();
+    (worker.opened)();
     let shutdown = sys::watch::readable(worker.shutdown)?;
     let ticking = spawn_local(tick::run(Rc::clone(&hub)));
     let posting = bell.map(|bell| spawn_local(post::run(Rc::clone(&hub), bell)));
