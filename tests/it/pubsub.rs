@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Random, Reply, Resp, Server, signal, wait_until};
+use crate::harness::{Random, Reply, Resp, Server, encode, signal, wait_until};
 
 const WORKERS: &str = "4";
 
@@ -108,7 +108,11 @@ fn counts_are_exact_over_all_workers() {
     assert_eq!(publisher.run("PUBSUB CHANNELS"), Reply::Array(vec![Reply::bulk("news")]));
     assert!(publisher.run("CLIENT LIST").text().contains("psub=1"));
     // Some go in good order, some just go.
-    listeners.drain(..5).for_each(|mut listener| drop(listener.run("RESET")));
+    for mut listener in listeners.drain(..5) {
+        listener.send(&encode(&["RESET"])).unwrap();
+        // What was published to it comes first.
+        while listener.read().expect("an answer") != Reply::Status("RESET".to_owned()) {}
+    }
     assert_eq!(publisher.run("PUBLISH news x"), Reply::Int(2));
     drop(listeners);
     assert!(wait_until(Duration::from_secs(5), || publisher.run("PUBLISH news x") == Reply::Int(0)));
