@@ -162,8 +162,8 @@ impl Intent {
     ///
     /// # Errors
     ///
-    /// [`Refusal::OutOfMemory`] inside a transaction whose log has no room: nothing was changed, and the rows that were to be
-    /// inserted can be found as free ones.
+    /// [`Refusal::OutOfMemory`] inside a transaction whose log has no room: nothing was changed, the rows that were to be
+    /// inserted can be found as free ones, and no blocks are listed any more, so that the next operation under this writer frees none of them.
     #[inline]
     pub(crate) fn carry_out(self, writer: &Writer<'_>, space: &Space) -> Result<(), Refusal> {
         let slot = writer.slot();
@@ -175,6 +175,7 @@ impl Intent {
             && let Err(refusal) = undo::log_operation(writer, space, self.entries)
         {
             set_hints_back(writer.segment(), slot, space);
+            writer.give_back_blocks();
             return Err(refusal);
         }
         commit(journal);

@@ -321,7 +321,6 @@ pub(crate) fn delete_logged(
         let mut intent = Intent::new();
         list_delete(writer, space, row, &mut intent, 0);
         if let Err(refusal) = intent.carry_out(writer, space) {
-            writer.give_back_blocks();
             undo::undo_to(segment, slot, writer.number(), mark);
             return Err(refusal);
         }

@@ -24,7 +24,7 @@ use shm_layout::{
 
 use super::{
     Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, SetRule, Tables, Verdict, crash::hook,
-    directory, locks::Writer, space::Space,
+    directory, locks::Writer, rows, space::Space,
 };
 
 /// Any time will do where nothing expires.
@@ -493,4 +493,38 @@ fn making_a_table_that_others_drop_makes_it() {
     let made = Tables::make(&segment, None, &spec).map(|(table, new)| (table.is_current(), new));
     super::crash::hook::set(|_| {});
     assert_eq!(made, Ok((true, true)));
+}
+
+/// A deletion inside a transaction that was refused, because the log had no room, left its blocks listed as replaced. Whoever looked for
+/// room went on with the next: its commit would have freed what the first still held, and behind the last place of the list was a panic.
+#[test]
+fn a_refused_deletion_frees_nothing() {
+    let segment = segment(4096);
+    let keys = Keys::new(&segment);
+    let name = |number: u32| format!("key {number}").into_bytes();
+    let set_until = |number: u32, len: usize, expire_at: u64| {
+        let value = vec![number as u8; len];
+        keys.change(None, NOW, 0, &name(number), false, &mut |_| Change::Set(Cow::Borrowed(&value), expire_at))
+    };
+    // Until there is room for no block of the sizes that a log has.
+    let expiring = (0..1000).take_while(|&number| set_until(number, 100, NOW + 1).is_ok()).count();
+    let large = (1000..4000).take_while(|&number| set_until(number, 60_000, 0).is_ok()).count();
+    (5000..8000).take_while(|&number| set_until(number, 4000, 0).is_ok()).for_each(drop);
+    assert!(expiring == 1000 && large > 300, "{expiring} {large}");
+    let transaction = super::Transaction::begin(&segment, None).unwrap();
+    let changed = keys.change(None, NOW + 2, 0, b"big", false, &mut |_| Change::Set(Cow::Owned(vec![1; 60_000]), 0));
+    assert_eq!(changed, Err(Refusal::OutOfMemory));
+    let mut writer = Writer::enter(&segment).unwrap();
+    let row = live_rows(&segment, &segment.keys_space())[0];
+    assert!(!rows::free_expired(&mut writer, &segment.keys_space(), row, NOW + 2), "there is no log");
+    assert_eq!(writer.slot().journal.old_len.load(Ordering::Relaxed), 0);
+    drop(writer);
+    transaction.commit();
+    for number in (0..expiring as u32).chain(1000..1000 + large as u32) {
+        let mut value = Vec::new();
+        assert!(keys.read(None, NOW, 0, &name(number), Some(&mut value)).unwrap().is_some());
+        assert!(value.iter().all(|&byte| byte == number as u8));
+    }
+    let verification = segment.verify(None, &mut |_, _| {}).unwrap();
+    assert!(verification.findings.is_empty(), "{:?}", verification.findings);
 }
