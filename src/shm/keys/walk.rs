@@ -38,7 +38,7 @@ impl Keys {
         (pages * u64::from(shm_layout::keys::PAGE_RECORDS)).min(u64::from(self.space.rows))
     }
 
-    /// Reads the key of a record if it is live, in `db` and not expired.
+    /// Reads the key of a record if it is live, in `db` and not expired. What cannot be read although nobody is at it is damaged, and not there.
     fn key_at(&self, now_ms: u64, db: u8, row: u32, key: &mut Vec<u8>) -> Result<bool, Refusal> {
         let mut attempt = Attempt::default();
         loop {
@@ -56,8 +56,8 @@ impl Keys {
             let sound = live && read_key(&self.segment, meta, words, key);
             fence(Ordering::Acquire);
             let steady = header.sequence.load(Ordering::Relaxed) == sequence && gate::unchanged(&self.segment, gate);
-            if steady && (sound || (!live && owner == 0)) {
-                return Ok(live && !past && row::flags(meta) & flag::DB == u16::from(db));
+            if steady && (sound || owner == 0) {
+                return Ok(sound && !past && row::flags(meta) & flag::DB == u16::from(db));
             }
             locks::wait_for_owner(&self.segment, &header.lock, &mut attempt)?;
         }

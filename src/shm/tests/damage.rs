@@ -11,7 +11,7 @@ use shm_layout::{
     COUNTERS_SPACE, KEYS_SPACE, fields,
     heap::{BlockRef, block, block_bytes, blocks, kind},
     index::{Group, PLACES, counts, tag},
-    keys::{LEN_WORD, VALUE_WORD},
+    keys::{KEY_WORD, LEN_WORD, VALUE_WORD},
     row,
     slot::{self, Held},
 };
@@ -580,6 +580,23 @@ fn changes_and_deletes_of_a_damaged_tree_come_back() {
             assert_eq!(anew, Ok(Looked::Absent), "{number}: {kinds:?}");
             assert!(others_are_well(&keys), "{number}: {kinds:?}");
         }
+    }
+}
+
+/// A walk over the keys waited for whoever was at a record that could not be read, where there was nobody, without an end.
+#[test]
+fn walks_pass_over_keys_that_cannot_be_read() {
+    let segment = populated();
+    let keys = Keys::new(&segment);
+    record(&segment, &[b'k'; 200])[KEY_WORD].store(u64::MAX, Ordering::Relaxed);
+    let mut names = Vec::new();
+    let patience = Some(Duration::from_millis(20));
+    assert_eq!(keys.scan(patience, NOW, 0, 0, 1000, &mut |key| names.push(key.len())), Ok(0));
+    assert_eq!(names.len(), 8, "{names:?}");
+    for row in 0..2048 {
+        let mut random = || row;
+        let found = keys.random(patience, NOW, 0, &mut random).unwrap();
+        assert!(found.is_some_and(|key| key.len() < 200));
     }
 }
 
