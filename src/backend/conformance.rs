@@ -105,6 +105,7 @@ macro_rules! suite {
                 a_refused_transaction_leaves_nothing
                 a_panic_leaves_nothing_of_a_transaction
                 tables_are_not_made_or_dropped_inside
+                a_refused_part_leaves_nothing_of_itself
                 nobody_sees_half_of_a_transaction
                 every_write_touches_its_key
                 a_key_that_comes_and_goes_was_touched

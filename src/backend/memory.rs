@@ -286,7 +286,7 @@ impl Backend for MemoryStore {
     }
 
     fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()> {
-        let _alone = self.common.turn.alone()?;
+        let _alone = self.common.turn.alone();
         let mut undo = PutBack { store: self, saved: Some(self.saved()) };
         if body() {
             undo.saved = None;

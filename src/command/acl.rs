@@ -33,7 +33,7 @@ use super::{
     refusal::{Answer, refuse},
     table::Command,
 };
-use crate::store::{Error, Result, Stat, Store};
+use crate::store::{Result, Stat, Store};
 
 /// The user of those who have not said who they are.
 pub(crate) const DEFAULT: &str = "default";
@@ -352,7 +352,7 @@ impl Acl {
 
     /// CONFIG SET requirepass: the password of `default`, whatever it was.
     pub(super) fn set_default_password(&self, password: &str, env: &Env<'_>) -> Result<()> {
-        together(env, || {
+        env.store.atomically(|| {
             let Some(Record { rules, made }) = self.roll.read_one(DEFAULT)? else { return Ok(()) };
             let mut user = parse(&rules).unwrap_or_else(|_| User::new());
             user.set_only_password((!password.is_empty()).then_some(password));
@@ -367,14 +367,6 @@ impl Acl {
         self.reload(&env.state.settings)?;
         env.state.bus.post(env.state.bus.everybody(), &Message::Users);
         Ok(())
-    }
-}
-
-/// Runs `body` as one step, on its own or as a part of the transaction that is being executed.
-fn together<T>(env: &Env<'_>, mut body: impl FnMut() -> Result<T>) -> Result<T> {
-    match env.store.atomically(&mut body) {
-        Err(Error::InTransaction) => body(),
-        done => done,
     }
 }
 

@@ -52,10 +52,9 @@ pub(crate) fn expiry_of(call: &Call<'_, '_>, db: u8, key: &[u8]) -> Result<Expir
     })
 }
 
-/// Runs `body` in a transaction of its own, or in that of the EXEC at hand.
-pub(crate) fn atomically<T>(call: &Call<'_, '_>, mut body: impl FnMut() -> Result<T>) -> Answer<T> {
-    match call.env.store.atomically(&mut body) {
-        Err(Error::InTransaction) => Ok(body()?),
+/// Runs `body` in a transaction of its own, or as a part of that of the EXEC at hand: if it is refused, nothing of it has happened.
+pub(crate) fn atomically<T>(call: &Call<'_, '_>, body: impl FnOnce() -> Result<T>) -> Answer<T> {
+    match call.env.store.atomically(body) {
         Err(Error::TooLarge { what: "bytes of a hash", max, .. }) => {
             refuse(format!("ERR the hash is too large for that ({max} bytes at most)"))
         }

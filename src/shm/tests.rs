@@ -528,3 +528,20 @@ fn a_refused_deletion_frees_nothing() {
     let verification = segment.verify(None, &mut |_, _| {}).unwrap();
     assert!(verification.findings.is_empty(), "{:?}", verification.findings);
 }
+
+/// A thread remembers one segment in which it has a transaction open. One in another took its place, and the first was no longer
+/// its own: its readers waited for their own gate, and what its writers did then was not undone.
+#[test]
+fn a_thread_is_in_transactions_of_one_segment_only() {
+    let (one, other) = (segment(512), segment(512));
+    let (keys, patience) = (Keys::new(&one), Some(Duration::from_millis(10)));
+    let transaction = super::Transaction::begin(&one, patience).unwrap();
+    assert_eq!(super::Transaction::begin(&other, patience).err(), Some(Refusal::InTransaction));
+    // What needs no transaction goes on.
+    set(&Keys::new(&other), b"k", b"other");
+    set(&keys, b"k", b"one");
+    assert!(keys.read(patience, NOW, 0, b"k", None).unwrap().is_some());
+    drop(transaction);
+    assert_eq!((keys.len(0), Keys::new(&other).len(0)), (0, 1));
+    super::Transaction::begin(&other, patience).unwrap().commit();
+}

@@ -19,6 +19,10 @@
 //! Everything is done before the gate opens, by the thread itself, or by the one who recovers its slot. A panic inside, and whoever
 //! drops a transaction without committing it, undoes it in the same way.
 //!
+//! A transaction that begins inside of another is a *part* of that. If it is not committed, what was logged since its beginning is
+//! undone and the log is taken back to there; a death in the middle of that undoes the whole, the part once more included. Its commit is nothing at all: what
+//! becomes of it is decided with the whole.
+//!
 //! What is sticky is not undone, because it says nothing about contents: pages that were given to the heap or to records, the note that
 //! something may expire, a counter that was made wide, counts of passed groups that are too high. Tables are not made or dropped inside.
 
@@ -30,37 +34,65 @@ use super::{
     crash::point,
     gate::{self, Gate},
     segment::{Refusal, Segment},
-    undo,
+    undo::{self, Mark},
 };
 
 thread_local! {
-    /// The segment in which this thread has a transaction open; 0: none.
+    /// The segment in which this thread has a transaction open; 0: none. There is one at a time, so whoever begins one in another segment
+    /// is refused.
     static OPEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A transaction of this thread's. Dropped without a [`commit`](Transaction::commit), it has not happened.
+/// A transaction of this thread's, or a part of one. Dropped without a [`commit`](Transaction::commit), it has not happened.
 pub struct Transaction<'a> {
     gate: Gate<'a>,
+    extent: Extent,
+}
+
+/// What ends with a transaction.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// All that was done behind the gate, for good.
+    Whole,
+    /// What was logged behind this place of the log of another transaction.
+    Part(Mark),
+    /// Nothing: the other one decides about it.
+    Kept,
 }
 
 impl<'a> Transaction<'a> {
-    /// Closes the gate, for which it tries until `patience` is over (`None`: for ever), and opens a transaction.
+    /// Closes the gate, for which it tries until `patience` is over (`None`: for ever), and opens a transaction; inside of one, begins
+    /// a part of that.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Busy`], and [`Refusal::InTransaction`] if the thread is in one already.
+    /// [`Refusal::Busy`], and [`Refusal::InTransaction`] if the thread is in one of another segment.
     pub fn begin(segment: &'a Segment, patience: Option<Duration>) -> Result<Self, Refusal> {
-        check_outside(segment)?;
+        match OPEN.get() {
+            0 => {}
+            id if id == segment.id() => return Self::begin_part(segment),
+            _ => return Err(Refusal::InTransaction),
+        }
         let mut gate = gate::close_patiently(segment, patience)?;
         // Release: the gate is closed before.
         gate.writer().slot().journal.transaction.store(transaction::OPEN, Ordering::Release);
         OPEN.set(segment.id());
         point("transaction-open");
-        Ok(Self { gate })
+        Ok(Self { gate, extent: Extent::Whole })
     }
 
-    /// Makes everything happen that was done since the beginning. Cannot fail.
+    fn begin_part(segment: &'a Segment) -> Result<Self, Refusal> {
+        let mut gate = Gate::close(segment)?;
+        let extent = Extent::Part(undo::mark(segment, gate.writer().slot()));
+        Ok(Self { gate, extent })
+    }
+
+    /// Makes everything happen that was done since the beginning, at once or with the transaction that this is a part of. Cannot fail.
     pub fn commit(mut self) {
+        if let Extent::Part(_) = self.extent {
+            self.extent = Extent::Kept;
+            return;
+        }
         point("before-transaction");
         // Release: whoever sees COMMITTED sees everything that was done.
         self.gate.writer().slot().journal.transaction.store(transaction::COMMITTED, Ordering::Release);
@@ -71,10 +103,17 @@ impl<'a> Transaction<'a> {
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         let writer = self.gate.writer();
+        let (segment, slot, number) = (writer.segment(), writer.slot(), writer.number());
         // What a panic left in the middle of an operation comes first, as after a death.
         writer.give_back_blocks();
-        settle(writer.segment(), writer.slot(), writer.number());
-        OPEN.set(0);
+        match self.extent {
+            Extent::Whole => {
+                settle(segment, slot, number);
+                OPEN.set(0);
+            }
+            Extent::Part(mark) => undo::undo_to(segment, slot, number, mark),
+            Extent::Kept => {}
+        }
     }
 }
 

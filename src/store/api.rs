@@ -127,9 +127,11 @@ impl Store {
     /// handles of this store happens altogether, or, if `body` refuses or panics or the process dies, not at all. Everybody waits
     /// for its end, so it should be short.
     ///
+    /// Inside of another such step it is a part of that: if it refuses, only what it has done itself is undone, and if the whole does, so is this.
+    ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::InTransaction`], before `body` has run, and those of `body`.
+    /// [`Error::Busy`], and [`Error::InTransaction`] inside such a step on another segment, before `body` has run, and those of `body`.
     ///
     /// # Examples
     ///

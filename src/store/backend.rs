@@ -75,11 +75,12 @@ pub trait Backend: Send + Sync {
     fn take_departures(&self) -> Option<Departures>;
 
     /// Runs `body`, once, and lets nobody else read or write meanwhile. If it answers false, or does not return, what this thread has done
-    /// inside is undone; a death in the middle undoes it as well.
+    /// inside is undone; a death in the middle undoes it as well. Inside of another one it is a part of that, undone by itself or with it.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`](super::Error::Busy), and [`Error::InTransaction`](super::Error::InTransaction) inside of another one; `body` has not run then.
+    /// [`Error::Busy`](super::Error::Busy), and [`Error::InTransaction`](super::Error::InTransaction) inside one of another segment; `body` has
+    /// not run then.
     fn transact(&self, body: &mut dyn FnMut() -> bool) -> Result<()>;
 
     /// Frees a share of what has expired; called by every worker's tick. Returns how many were freed.

@@ -81,7 +81,7 @@ pub enum Error {
     NoSuchKey,
     /// What the operation has to wait for is held by a stopped process.
     Busy,
-    /// Tables are not made or dropped inside a transaction, and none begins inside another.
+    /// Tables are not made or dropped inside a transaction, and none begins inside one of another segment.
     InTransaction,
 }
 
@@ -120,7 +120,10 @@ impl fmt::Display for Error {
             Self::NoSuchKey => write!(f, "no such key"),
             Self::Busy => write!(f, "a stopped process holds what this request needs; nothing was written, try again"),
             Self::InTransaction => {
-                write!(f, "tables are not made or dropped inside a transaction, and none begins inside another")
+                write!(
+                    f,
+                    "tables are not made or dropped inside a transaction, and none begins inside one of another segment"
+                )
             }
         }
     }

@@ -197,3 +197,30 @@ fn replies_are_bounded_and_nothing_happens_then() {
     assert_eq!(exec.error(), Some("ERR"), "{exec:?}");
     assert_eq!(redis.run("GET k"), Reply::Null);
 }
+
+/// RESTORE with REPLACE deletes the key first; refused inside EXEC for want of memory, it kept the deletion.
+#[test]
+fn a_command_of_several_steps_that_is_refused_has_changed_nothing() {
+    let server = Server::start(&["--workers", "1", "--memory", "32mb"]);
+    let mut redis = server.redis();
+    for field in 0..200 {
+        assert_eq!(redis.cmd(&["HSET", "hash", &field.to_string(), &"v".repeat(10_000)]).int(), 1);
+    }
+    let Reply::Bulk(dump) = redis.run("DUMP hash") else { panic!("no dump") };
+    let mut filling = 0;
+    while redis.cmd(&["SET", &format!("filling {filling}"), &"f".repeat(10_000)]) == Reply::ok() {
+        filling += 1;
+    }
+    // Room for a log, and for a part of the hash.
+    (0..50).for_each(|number| assert_eq!(redis.cmd(&["DEL", &format!("filling {number}")]).int(), 1));
+    redis.run("MULTI");
+    redis.run("SET before 1");
+    redis.cmd(&[b"RESTORE", &b"hash"[..], b"0", &dump, b"REPLACE"]);
+    redis.run("COPY hash copy");
+    redis.run("SET after 1");
+    let exec = redis.run("EXEC");
+    let errors: Vec<Option<&str>> = exec.items().iter().map(Reply::error).collect();
+    assert_eq!(errors, [None, Some("OOM"), Some("OOM"), None]);
+    assert_eq!((redis.run("HLEN hash").int(), redis.run("EXISTS copy before after").int()), (200, 2));
+    assert_eq!(redis.run("HGET hash 199"), Reply::bulk("v".repeat(10_000)));
+}

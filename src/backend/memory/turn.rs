@@ -51,15 +51,15 @@ impl Turn {
         Locked { guard: lock(mutex), turn: (!own).then_some(self) }
     }
 
-    /// Waits until nobody else is at the store, and keeps them out.
-    pub(super) fn alone(&self) -> Result<Alone<'_>> {
+    /// Waits until nobody else is at the store, and keeps them out; `None` if they are already, for this thread.
+    pub(super) fn alone(&self) -> Option<Alone<'_>> {
         let present = lock(&self.present);
         let own = thread::current().id();
         if present.alone == Some(own) {
-            return Err(Error::InTransaction);
+            return None;
         }
         self.wait(present, |present| present.alone.is_none() && present.others == 0).alone = Some(own);
-        Ok(Alone(self))
+        Some(Alone(self))
     }
 
     /// Refuses what is not for transactions.

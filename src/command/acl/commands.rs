@@ -7,7 +7,6 @@ use super::{
     log::MAX_ENTRIES,
     roll::{NAME_BYTES, RULES_BYTES, Record, too_long},
     rules::{self, describe, merge, parse, write_hash},
-    together,
     user::{Selector, User},
 };
 use crate::{
@@ -176,7 +175,7 @@ fn setuser(call: &mut Call<'_, '_>) -> Answer {
         }
     };
     let mut wrong = None;
-    let changed = together(call.env, || {
+    let changed = call.env.store.atomically(|| {
         wrong = None;
         change(call, name, &rules, &mut wrong)
     });
@@ -238,7 +237,7 @@ fn deluser(call: &mut Call<'_, '_>) -> Answer {
     if call.args.from(2).any(|name| name == DEFAULT.as_bytes()) {
         return refuse("ERR The 'default' user cannot be removed");
     }
-    let removed = together(call.env, || {
+    let removed = call.env.store.atomically(|| {
         let mut removed = 0;
         for name in call.args.from(2).filter_map(|name| std::str::from_utf8(name).ok()) {
             if name.len() <= NAME_BYTES && !name.contains('\0') {

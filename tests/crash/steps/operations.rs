@@ -315,6 +315,12 @@ pub(super) static OPERATIONS: &[Operation] = &[
         counter(c, "c").add(3)
     }))),
     operation!(Keys "exec-undone" on [SOME, OVERFLOW], |c| said(c.store.atomically(|| several(c).and(Err::<(), _>(Error::Overflow))))),
+    operation!(Keys "exec-part-undone" on [SOME, OVERFLOW], |c| said(c.store.atomically(|| {
+        c.store.kv().incr(0, b"number", 1)?;
+        let part = c.store.atomically(|| several(c).and(Err::<(), _>(Error::Overflow)));
+        c.store.kv().set(0, b"newer", BLOCK, SetOptions::default())?;
+        part.or(Ok(()))
+    }))),
     operation!(Keys "exec-flush" on [SOME], |c| said(c.store.atomically(|| {
         c.store.kv().flush(Some(0))?;
         c.store.kv().incr(0, b"new", 1)
