@@ -77,6 +77,8 @@ impl Body for Events {
         self.mailbox.register(cx);
         let mut events = Vec::new();
         self.mailbox.take_into(&mut events, FRAME_BYTES);
+        // It asks for more when it has room: what it holds is little.
+        self.mailbox.note_pending(0);
         while self.signs.poll_tick(cx).is_ready() {
             events.extend_from_slice(KEEP_ALIVE);
         }

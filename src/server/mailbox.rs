@@ -1,7 +1,8 @@
 //! What is sent to a client that did not ask for it just now: messages, in the order in which they came.
 //!
 //! A message that many are sent is encoded once and shared. The connection takes it over when its socket has room, behind the reply to whatever
-//! it is executing. A client that does not take its messages is ended before they fill the memory, and holds up nobody else.
+//! it is executing. A client that does not take its messages is ended before they fill the memory, and holds up nobody else. Replies are
+//! not counted here, however long they wait: the client asked for them, and `--output-limit` is what bounds them.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -38,7 +39,7 @@ pub(super) struct Mailbox {
     messages: RefCell<VecDeque<Rc<[u8]>>>,
     /// Bytes of `messages`.
     bytes: Cell<usize>,
-    /// Bytes that the connection has taken over and its client has not taken.
+    /// Bytes of messages that the connection has taken over and its client may not have taken.
     taken_over: Cell<usize>,
     over_soft_since_ms: Cell<Option<u64>>,
     waker: RefCell<Option<Waker>>,
@@ -149,13 +150,14 @@ impl Mailbox {
             && let Some(message) = messages.pop_front()
         {
             self.bytes.set(self.bytes.get() - message.len());
+            self.taken_over.set(self.taken_over.get() + message.len());
             out.extend_from_slice(&message);
         }
     }
 
-    /// Notes how much of what the connection took over is still with it.
-    pub(super) fn note_taken_over(&self, bytes: usize) {
-        self.taken_over.set(bytes);
+    /// Notes how much is still with the connection, replies included: no more of its messages can be.
+    pub(super) fn note_pending(&self, bytes: usize) {
+        self.taken_over.set(self.taken_over.get().min(bytes));
     }
 }
 
@@ -195,16 +197,30 @@ mod tests {
     #[test]
     fn a_client_may_be_over_the_soft_limit_for_a_minute() {
         let mailbox = Mailbox::new(Form::Resp2);
-        mailbox.note_taken_over(SOFT_BYTES);
+        let take_over = || mailbox.take_into(&mut Vec::new(), usize::MAX);
+        mailbox.push(&message(SOFT_BYTES), 0);
+        take_over();
         mailbox.push(&message(1), 1000);
         mailbox.push(&message(1), 1000 + SOFT_MS - 1);
         assert!(!mailbox.is_ended());
-        mailbox.note_taken_over(0);
+        mailbox.note_pending(0);
         mailbox.push(&message(1), 1000 + SOFT_MS);
-        mailbox.note_taken_over(SOFT_BYTES);
+        mailbox.push(&message(SOFT_BYTES), 1000 + SOFT_MS);
+        take_over();
         mailbox.push(&message(1), 2000 + SOFT_MS);
         assert!(!mailbox.is_ended());
         mailbox.push(&message(1), 2000 + 2 * SOFT_MS);
         assert!(mailbox.is_ended());
+    }
+
+    /// `MGET a a a` of 16 MB each, read slowly, was cut off in the middle by the limit on messages.
+    #[test]
+    fn replies_do_not_count_as_messages() {
+        let mailbox = Mailbox::new(Form::Resp3);
+        mailbox.push(&message(10), 0);
+        mailbox.take_into(&mut Vec::new(), usize::MAX);
+        mailbox.note_pending(10 + 2 * HARD_BYTES);
+        mailbox.push(&message(10), 0);
+        assert!(!mailbox.is_over(0) && !mailbox.is_over(2 * SOFT_MS));
     }
 }

@@ -464,7 +464,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes as much as the socket takes; if it does not take all, the task is woken when it can take more.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.poll_write(cx)?;
-        self.place.mailbox.note_taken_over(self.pending_bytes());
+        self.place.mailbox.note_pending(self.pending_bytes());
         Ok(())
     }
 
