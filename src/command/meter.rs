@@ -9,7 +9,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{Args, Reply, settings::Limits, table::Command};
@@ -58,7 +58,8 @@ pub struct Meter {
     /// Rows that were called in the run, and how many calls it has.
     run: RefCell<Vec<usize>>,
     run_calls: Cell<u64>,
-    /// The last reading of the clock in this batch.
+    /// The first and the last reading of the clock in this batch.
+    first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
     is_last_request: Cell<bool>,
 }
@@ -75,6 +76,7 @@ impl Meter {
             touched: RefCell::default(),
             run: RefCell::default(),
             run_calls: Cell::new(0),
+            first: Cell::new(None),
             last: Cell::new(None),
             is_last_request: Cell::new(true),
         }
@@ -115,7 +117,9 @@ impl Meter {
             || !command.flags.contains(&"fast")
             || args.iter().any(|arg| arg.len() >= MANY_BYTES);
         if self.last.get().is_none() {
-            self.last.set(Some(Instant::now()));
+            let now = Instant::now();
+            self.last.set(Some(now));
+            self.first.set(self.first.get().or(Some(now)));
         }
         if alone && self.run_calls.get() > 0 {
             self.end_run(Instant::now(), limits);
@@ -163,6 +167,12 @@ impl Meter {
         self.last.set(None);
     }
 
+    /// Whether the commands of this batch that can take long have taken longer than this together. The clock is not read for it.
+    #[must_use]
+    pub fn is_past(&self, limit: Duration) -> bool {
+        self.first.get().zip(self.last.get()).is_some_and(|(first, last)| last.saturating_duration_since(first) > limit)
+    }
+
     /// Counts a command that was refused before it began.
     pub(super) fn reject(&self, command: &'static Command) {
         let row = self.row(command);
@@ -174,6 +184,7 @@ impl Meter {
         if self.run_calls.get() > 0 {
             self.end_run(Instant::now(), limits);
         }
+        self.first.set(None);
         self.last.set(None);
         self.is_last_request.set(true);
         self.flush();

@@ -9,6 +9,9 @@
 //! would wait for us as we wait for it. So when nothing was taken for [`STANDSTILL`], its requests are executed all
 //! the same, up to `output_limit` bytes of replies; there the connection is closed.
 //!
+//! **Turns.** A batch ends after [`TURN_TIME`] or [`TURN_BYTES`], behind the command that passed it; the rest goes on when the
+//! worker's other tasks have had their turn. So no pipeline keeps others waiting for longer than its slowest command does.
+//!
 //! **Waiting.** A request that meets a stopped process's lock steps aside: what came before it is answered, and it is
 //! executed again every few milliseconds, before anything behind it, until `--lock-wait` is over. One that CLIENT PAUSE holds
 //! back waits for the end of the pause in the same place, without a limit.
@@ -58,6 +61,8 @@ const MOVED_BYTES: usize = READ_BYTES / 2;
 const LARGE_READ_BYTES: Range<usize> = READ_BYTES..1 << 20;
 /// Bytes after which a connection that always has more lets others have a turn.
 const TURN_BYTES: usize = READ_BYTES;
+/// How long it may execute requests before others have a turn: the heartbeat, other clients, and whoever wants it ended wait for that long.
+const TURN_TIME: Duration = Duration::from_millis(5);
 /// Replies count for less than requests: this many bytes of them as one.
 const REPLY_SHARE: usize = 4;
 /// Bytes of messages that are taken over at once.
@@ -76,6 +81,8 @@ enum Stop {
     Held,
     /// Too many replies are waiting to be taken.
     Full,
+    /// There is more, but it is the turn of others.
+    Turn,
     /// Nothing more is to be executed.
     Closing,
 }
@@ -151,12 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     None => return Ok(()),
                 },
                 Stop::Full => self.resume().await?,
+                Stop::Turn => self.go_on().await?,
             };
             if self.is_over_output_limit() {
                 self.hub.count(Stat::OutputClosed);
                 return Ok(());
             }
-            if self.turn_bytes >= TURN_BYTES {
+            if stop == Stop::Turn || self.turn_bytes >= TURN_BYTES {
                 self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
                 yield_now().await;
                 self.turn_bytes = 0;
@@ -327,6 +335,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if pending > PENDING_SOFT_BYTES && (!self.writes_first || pending > self.hub.config.output_limit) {
                 return (at, Stop::Full);
             }
+            if at < total && (at >= TURN_BYTES || env.state.meter.is_past(TURN_TIME)) {
+                return (at, Stop::Turn);
+            }
         }
         (at, Stop::Starved)
     }
@@ -357,7 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(Parked { patience: Some(patience), .. }) = &mut self.parked {
             patience.pause().await;
         }
-        poll_fn(|cx| self.handle_input(cx)).await
+        self.go_on().await
     }
 
     /// Waits for the end of the pause, then executes the request that is held back and what follows it. `None`: the client has
@@ -376,7 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(None);
         }
         self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
-        poll_fn(|cx| self.handle_input(cx)).await.map(Some)
+        self.go_on().await.map(Some)
     }
 
     /// Writes what is left and reads a little ahead, to see whether the client is still there; ready when it has hung up.
@@ -398,6 +409,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes what is left of a batch once there is room for its replies.
     async fn resume(&mut self) -> io::Result<Stop> {
         self.make_room().await?;
+        self.go_on().await
+    }
+
+    /// Executes what is left of a batch.
+    async fn go_on(&mut self) -> io::Result<Stop> {
         poll_fn(|cx| self.handle_input(cx)).await
     }
 
