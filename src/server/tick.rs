@@ -14,8 +14,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const ROUND: u32 = 10;
 /// Milliseconds that the head of an HTTP request may take.
 const HEAD_MS: u64 = 10_000;
-/// Milliseconds that the body of an HTTP request may stand still.
-const BODY_MS: u64 = 30_000;
+/// Milliseconds that the body of an HTTP request, or the answer, may stand still.
+const STANDSTILL_MS: u64 = 30_000;
 
 /// Ticks for ever.
 pub(super) async fn run(hub: Rc<Hub>) {
@@ -55,13 +55,44 @@ fn look_after_connections(hub: &Hub) {
         !listens && matches!(phase, Phase::Idle | Phase::Busy | Phase::Answer) && ms >= idle_ms
     };
     let idle = hub.roster.end(now_ms, is_idle);
-    let slow = hub.roster.end(now_ms, |phase, ms, _| match phase {
-        Phase::Head => ms >= HEAD_MS,
-        Phase::Body => ms >= BODY_MS,
-        _ => false,
-    });
+    let slow = hub.roster.end(now_ms, |phase, ms, _| sends_too_slowly(phase, ms));
+    let unread = hub.roster.end(now_ms, |phase, ms, _| takes_nothing(phase, ms)) + hub.roster.end_overfull(now_ms);
     hub.statistics().add(Stat::IdleClosed, (idle + slow) as u64);
-    hub.statistics().add(Stat::OutputClosed, hub.roster.end_overfull(now_ms) as u64);
+    hub.statistics().add(Stat::OutputClosed, unread as u64);
     let window_ms = (PERIOD * ROUND).as_millis() as u64;
     hub.roster.each_active(now_ms, window_ms, |session| hub.state.clients.update(session));
+}
+
+/// Whether a request takes its client too long.
+fn sends_too_slowly(phase: Phase, ms: u64) -> bool {
+    match phase {
+        Phase::Head => ms >= HEAD_MS,
+        Phase::Body => ms >= STANDSTILL_MS,
+        _ => false,
+    }
+}
+
+/// Whether a client has left an answer untaken for too long: it holds the whole of a value in memory. RESP replies have a limit in bytes.
+fn takes_nothing(phase: Phase, ms: u64) -> bool {
+    phase == Phase::Answer && ms >= STANDSTILL_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_neither_sends_nor_takes_is_over_its_time() {
+        let over = |phase, ms| (sends_too_slowly(phase, ms), takes_nothing(phase, ms));
+        assert_eq!(over(Phase::Head, HEAD_MS - 1), (false, false));
+        assert_eq!(over(Phase::Head, HEAD_MS), (true, false));
+        assert_eq!(over(Phase::Body, STANDSTILL_MS - 1), (false, false));
+        assert_eq!(over(Phase::Body, STANDSTILL_MS), (true, false));
+        // An answer of 16 MB that nobody read was kept for ever.
+        assert_eq!(over(Phase::Answer, STANDSTILL_MS - 1), (false, false));
+        assert_eq!(over(Phase::Answer, STANDSTILL_MS), (false, true));
+        for phase in [Phase::Idle, Phase::Busy, Phase::Held, Phase::Listening] {
+            assert_eq!(over(phase, u64::MAX), (false, false), "{phase:?}");
+        }
+    }
 }
