@@ -25,7 +25,7 @@ use rules::{describe, parse};
 
 pub(crate) use commands::COMMANDS;
 pub(crate) use user::Denied;
-pub use user::User;
+pub use user::{Shown, User};
 
 use super::{
     Args, Env, Message, Session, Settings,
@@ -190,9 +190,20 @@ impl Acl {
         Ok(())
     }
 
+    /// Whether what a user may do has changed since [`Self::take_changed`] was last asked.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.changed.get()
+    }
+
     /// Whether what a user may do has changed since this was last asked: somebody may listen who must not.
     pub fn take_changed(&self) -> bool {
         self.changed.take()
+    }
+
+    /// Has it asked once more: not everybody could be looked at.
+    pub fn put_changed_back(&self) {
+        self.changed.set(true);
     }
 
     /// Whether a connection is to be closed: its user is gone, or may not listen to what it listens to.

@@ -60,7 +60,7 @@ mod usage;
 mod waiting;
 mod whole;
 
-pub use acl::{Acl, User};
+pub use acl::{Acl, Shown, User};
 pub use args::Args;
 pub use bus::{Bus, Kind, Letter, Message};
 pub use clients::Clients;

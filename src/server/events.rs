@@ -1,4 +1,7 @@
 //! The body of an HTTP answer that has no end: events, as they come, until the client hangs up.
+//!
+//! The events come by the mailbox of the connection. So a client that does not take them is disconnected as any other is: its task is aborted,
+//! since `hyper` asks for no more events, nor learns that there are none, while the socket takes nothing.
 
 use std::{
     convert::Infallible,
@@ -14,11 +17,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
     hub::Hub,
-    mailbox::{Form, Mailbox},
+    mailbox::Mailbox,
+    roster::Place,
     watchers::{Watchers, Watching},
 };
 use crate::{
-    command::{Subscriptions, unsubscribe_all},
+    command::{Shown, Subscriptions, unsubscribe_all},
     protocol::http::KEEP_ALIVE,
 };
 
@@ -38,10 +42,11 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Events for a new client, which has subscribed to nothing yet.
-    pub(super) fn new(hub: &Rc<Hub>) -> Self {
+    /// Events for a new client, which has subscribed to nothing yet; `shown` is what let it in.
+    pub(super) fn new(hub: &Rc<Hub>, place: &Place, shown: Shown) -> Self {
         let client = hub.state.clients.next_id();
-        let mailbox = Rc::new(Mailbox::new(Form::Events));
+        place.begin_events(shown);
+        let mailbox = Rc::clone(&place.mailbox);
         hub.roster.add_mailbox(client, &mailbox);
         let mut signs = interval(SIGN_OF_LIFE);
         signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,7 +76,7 @@ impl Body for Events {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.mailbox.is_ended() || self.hub.is_draining() {
+        if self.hub.is_draining() {
             return Poll::Ready(None);
         }
         self.mailbox.register(cx);

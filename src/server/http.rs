@@ -22,10 +22,10 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    command::{self, listen_to},
+    command::{self, Shown, listen_to},
     protocol::http::{
         Answer, Context, Head, Listening, Plan, Response, admit, bad_request, busy, cors_origin, crowded, malformed,
-        refused, too_large,
+        refused, shown, too_large,
     },
     store::{Error, Stat},
 };
@@ -43,11 +43,11 @@ type Reply = hyper::Response<Either<Full<Bytes>, Events>>;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
-    let pulse = Rc::clone(&place.pulse);
-    let wire = Wire::new(stream, Rc::clone(&hub), Rc::clone(&pulse));
+    let place = Rc::new(place);
+    let wire = Wire::new(stream, Rc::clone(&hub), Rc::clone(&place.pulse));
     let service = service_fn(|request| {
-        let (hub, pulse) = (Rc::clone(&hub), Rc::clone(&pulse));
-        async move { Ok::<_, Infallible>(respond(&hub, &pulse, request).await) }
+        let (hub, place) = (Rc::clone(&hub), Rc::clone(&place));
+        async move { Ok::<_, Infallible>(respond(&hub, &place, request).await) }
     });
     // The limits on time are kept by the worker's tick, which costs nothing per request.
     let served = http1::Builder::new()
@@ -61,7 +61,8 @@ pub(super) async fn serve(hub: Rc<Hub>, place: Place, stream: TcpStream) {
 }
 
 /// One request to its response.
-async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Reply {
+async fn respond(hub: &Rc<Hub>, place: &Place, request: Request<Incoming>) -> Reply {
+    let pulse = &*place.pulse;
     pulse.mark(Phase::Busy, hub.uptime_ms());
     hub.count(Stat::HttpRequests);
     let (parts, body) = request.into_parts();
@@ -79,13 +80,13 @@ async fn respond(hub: &Rc<Hub>, pulse: &Pulse, request: Request<Incoming>) -> Re
         Err(refusal) => return finished(hub, pulse, refusal, origin),
     };
     if let Some(listening) = plan.listening().filter(|_| parts.method != Method::HEAD) {
-        return match listen(hub, pulse, listening).await {
+        return match listen(hub, place, shown(&head), listening).await {
             Ok(events) => stream(hub, pulse, events, origin),
             Err(refusal) => finished(hub, pulse, *refusal, origin),
         };
     }
     if let Some(prefixes) = plan.watching().filter(|_| parts.method != Method::HEAD) {
-        let mut events = Events::new(hub);
+        let mut events = Events::new(hub, place, shown(&head));
         events.watch(prefixes);
         return stream(hub, pulse, events, origin);
     }
@@ -177,14 +178,14 @@ impl Waiting {
 }
 
 /// Events of what the client wants to hear.
-async fn listen(hub: &Rc<Hub>, pulse: &Pulse, wanted: Listening<'_>) -> Result<Events, Box<Response>> {
-    let mut events = Events::new(hub);
+async fn listen(hub: &Rc<Hub>, place: &Place, shown: Shown, wanted: Listening<'_>) -> Result<Events, Box<Response>> {
+    let mut events = Events::new(hub, place, shown);
     let mut waiting = Waiting::default();
     loop {
         let (client, subscriptions) = events.listener();
         match listen_to(&hub.state, subscriptions, client, wanted.name, wanted.is_pattern) {
             Ok(()) => return Ok(events),
-            Err(Error::Busy) => waiting.pause(hub, pulse).await?,
+            Err(Error::Busy) => waiting.pause(hub, &place.pulse).await?,
             Err(error) => {
                 hub.count(Stat::Errors);
                 return Err(Box::new(refused(error)));

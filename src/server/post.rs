@@ -84,13 +84,17 @@ fn kill(hub: &Hub, clients: &[u8]) {
     ids.filter_map(|id| hub.roster.mailbox(id)).for_each(|mailbox| mailbox.end());
 }
 
-/// Closes the connections of users that are gone, and of those that listen to what they may not hear any more.
+/// Closes the connections of users that are gone, and of those that listen to what they may not hear any more. Whoever has a command executed
+/// just now is looked at when its batch ends.
 pub(super) fn expel(hub: &Hub) {
     let acl = &hub.state.acl;
     // What a stopped process holds is looked at again with the next batch, and by the tick.
     let _ = acl.refresh(&hub.state.settings);
     if acl.take_changed() {
-        hub.roster.end_clients(|session| acl.is_unwelcome(session));
+        hub.roster.end_events(|shown| acl.default_user().is_open_to(shown));
+        if !hub.roster.end_clients(|session| acl.is_unwelcome(session)) {
+            acl.put_changed_back();
+        }
     }
 }
 

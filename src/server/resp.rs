@@ -280,6 +280,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.send(&mut replies, cx)?;
         }
         hub.ask_for_end();
+        // This client could not be looked at before, whoever changed what it may do.
+        if hub.state.acl.has_changed() {
+            post::expel(&hub);
+        }
         let mut session = self.session.borrow_mut();
         session.traffic.waiting = (batch.len() - handled.0) as u64;
         session.traffic.pending = self.pending_bytes() as u64;

@@ -16,7 +16,10 @@ use super::{
     hub::Hub,
     mailbox::{Form, Mailbox},
 };
-use crate::{command::Session, store::Stat};
+use crate::{
+    command::{Session, Shown},
+    store::Stat,
+};
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,8 @@ struct Seat {
     pulse: Rc<Pulse>,
     session: Option<Rc<RefCell<Session>>>,
     mailbox: Rc<Mailbox>,
+    /// What let an HTTP client in that listens.
+    shown: Option<Shown>,
 }
 
 /// All connections of a worker.
@@ -94,6 +99,16 @@ impl Drop for Place {
     }
 }
 
+impl Place {
+    /// The connection goes on as a listener to events, for as long as what its client has shown lets it in.
+    pub(super) fn begin_events(&self, shown: Shown) {
+        self.mailbox.set_form(Form::Events);
+        if let Some(seat) = self.hub.roster.seats.borrow_mut().get_mut(&self.number) {
+            seat.shown = Some(shown);
+        }
+    }
+}
+
 impl Roster {
     /// Runs a connection's task.
     pub(super) fn seat<F>(hub: &Rc<Hub>, session: Option<Rc<RefCell<Session>>>, task: impl FnOnce(Place) -> F)
@@ -109,7 +124,7 @@ impl Roster {
         if let Some(session) = &session {
             hub.roster.add_mailbox(session.borrow().id, &mailbox);
         }
-        hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session, mailbox });
+        hub.roster.seats.borrow_mut().insert(number, Seat { abort, pulse, session, mailbox, shown: None });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -148,14 +163,24 @@ impl Roster {
         seats.values().filter(is_overdue).map(|seat| seat.abort.abort()).count()
     }
 
-    /// Ends the RESP clients that `is_over` picks. The one whose command is being executed is passed over: it looks after itself.
-    pub(super) fn end_clients(&self, is_over: impl Fn(&Session) -> bool) {
+    /// Ends the RESP clients that `is_over` picks. The one whose command is being executed cannot be looked at; whether there was none.
+    pub(super) fn end_clients(&self, is_over: impl Fn(&Session) -> bool) -> bool {
+        let mut saw_all = true;
         for seat in self.seats.borrow().values() {
-            let session = seat.session.as_ref().and_then(|session| session.try_borrow().ok());
-            if session.is_some_and(|session| is_over(&session)) {
-                seat.mailbox.end();
+            match seat.session.as_ref().map(|session| session.try_borrow()) {
+                Some(Ok(session)) if is_over(&session) => seat.mailbox.end(),
+                Some(Err(_)) => saw_all = false,
+                _ => {}
             }
         }
+        saw_all
+    }
+
+    /// Ends the HTTP clients that listen and that what they have shown does not let in any more.
+    pub(super) fn end_events(&self, lets_in: impl Fn(&Shown) -> bool) {
+        let seats = self.seats.borrow();
+        let is_over = |seat: &&Seat| seat.shown.as_ref().is_some_and(|shown| !lets_in(shown));
+        seats.values().filter(is_over).for_each(|seat| seat.mailbox.end());
     }
 
     /// Calls `with` for every RESP client that was active in the last `window_ms` milliseconds.

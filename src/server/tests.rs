@@ -303,6 +303,87 @@ fn a_client_that_never_reads_is_closed() {
     assert_eq!(server.resp().ask("PING"), "+PONG");
 }
 
+/// The limit on messages, 32 MiB, cut long replies off at the next tick.
+#[test]
+fn long_replies_that_are_read_late_arrive_whole() {
+    let server = Server::start();
+    let mut client = server.resp();
+    let len = 14_000_000;
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{}\r\nMGET k k k\r\n", "v".repeat(len)));
+    assert_eq!((client.line(), client.line()), ("+OK".into(), "*3".into()));
+    std::thread::sleep(Duration::from_millis(1500));
+    for _ in 0..3 {
+        assert_eq!((client.line(), client.line().len()), (format!("${len}"), len));
+    }
+    assert_eq!(client.ask("PING"), "+PONG");
+    assert_eq!(server.stat(Stat::OutputClosed), 0);
+}
+
+/// All that one read had brought was executed at once, however long it took.
+#[test]
+fn a_pipeline_of_slow_commands_lets_others_have_their_turn() {
+    const SLOW: u64 = 2000;
+    let server = Server::start();
+    let mut slow = server.resp();
+    for key in ["a", "b"] {
+        assert_eq!(slow.ask(&format!("SET {key} {}", key.repeat(1000))), "+OK");
+    }
+    slow.send("LCS a b LEN\r\n".repeat(SLOW as usize));
+    assert_eq!(slow.line(), ":0");
+    let mut other = server.resp();
+    for _ in 0..10 {
+        assert_eq!(other.ask("PING"), "+PONG");
+    }
+    let executed = server.stat(Stat::Commands);
+    assert!(executed < SLOW, "{executed} commands were executed first");
+}
+
+/// `hyper` asks for no event while the socket takes none, so nobody told it that there would be none.
+#[test]
+fn an_http_client_that_takes_no_events_is_disconnected() {
+    let server = Server::start();
+    let mut stalled = server.http();
+    stalled.send("GET /channels/news/events HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(stalled.line(), "HTTP/1.1 200 OK");
+    let mut publisher = server.resp();
+    let message = format!("PUBLISH news {}", "m".repeat(8_000));
+    let published = (0..20_000).map(|_| publisher.ask(&message)).take_while(|hearers| hearers == ":1").count();
+    assert!((2_000..20_000).contains(&published), "{published} messages were published while it listened");
+    server.wait_for("its place is free", |server| server.stat(Stat::Clients) == 1);
+    assert_eq!(server.stat(Stat::OutputClosed), 1);
+}
+
+/// Only sessions were looked at when users changed.
+#[test]
+fn http_clients_listen_for_as_long_as_they_may() {
+    for (change, ends) in [
+        ("ACL SETUSER default resetchannels", true),
+        ("ACL SETUSER default off", true),
+        ("ACL SETUSER default resetpass >secret", true),
+        ("ACL SETUSER other on nopass", false),
+    ] {
+        let server = Server::start();
+        let mut listener = server.http();
+        listener.send("GET /watch HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        assert_eq!(listener.line(), "HTTP/1.1 200 OK");
+        assert_eq!(server.resp().ask(change), "+OK");
+        server.wait_for(change, |server| server.stat(Stat::Clients) == u64::from(!ends));
+    }
+}
+
+/// Whoever executed a command just then was passed over, and forgotten.
+#[test]
+fn a_client_that_takes_its_own_channels_away_is_disconnected() {
+    let server = Server::start();
+    let mut bob = server.resp();
+    assert_eq!(bob.ask("ACL SETUSER bob on nopass allcommands allkeys allchannels"), "+OK");
+    assert_eq!(bob.ask("AUTH bob any"), "+OK");
+    bob.send("HELLO 3\r\nSUBSCRIBE news\r\nACL SETUSER bob resetchannels\r\n");
+    while bob.line() != "+OK" {}
+    assert!(bob.is_closed());
+    server.wait_for("it is gone", |server| server.stat(Stat::Clients) == 0);
+}
+
 #[test]
 fn too_many_clients_are_turned_away() {
     let server = Server::with(Config { max_clients: 2, ..Config::default() });

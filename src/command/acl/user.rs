@@ -82,6 +82,18 @@ pub(super) struct KeyPattern {
     pub(super) writes: bool,
 }
 
+/// What somebody who comes without a session has shown to be let in: a password, which is not kept, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown(Option<Digest>);
+
+impl Shown {
+    /// Somebody with this password, or without one.
+    #[must_use]
+    pub fn of(password: Option<&[u8]>) -> Self {
+        Self(password.map(digest))
+    }
+}
+
 /// The digest of a password.
 pub(super) fn digest(password: &[u8]) -> Digest {
     Sha256::digest(password).into()
@@ -129,10 +141,21 @@ impl User {
         self.enabled && self.nopass
     }
 
-    /// Whether one may log in with this password. Every one of the user's passwords is compared, all of its bytes.
+    /// Whether one may log in with this password.
     #[must_use]
     pub fn admits(&self, password: &[u8]) -> bool {
-        let given = digest(password);
+        self.admits_digest(&digest(password))
+    }
+
+    /// Whether who has shown this may still do everything as this user.
+    #[must_use]
+    pub fn is_open_to(&self, shown: &Shown) -> bool {
+        let is_in = self.needs_no_password() || shown.0.is_some_and(|given| self.admits_digest(&given));
+        is_in && self.may_do_everything()
+    }
+
+    /// Every one of the user's passwords is compared, all of its bytes.
+    fn admits_digest(&self, given: &Digest) -> bool {
         let mut right = false;
         for expected in &self.passwords {
             let difference = given.iter().zip(expected).fold(0, |all, (a, b)| all | std::hint::black_box(a ^ b));

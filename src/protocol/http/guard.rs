@@ -7,7 +7,10 @@ use super::{
     call::Head,
     error::{Refusal, refusal},
 };
-use crate::{command::User, config::Config};
+use crate::{
+    command::{Shown, User},
+    config::Config,
+};
 
 /// Refuses a Host or an Origin that is not expected.
 pub(super) fn check_sender(head: &Head<'_>, config: &Config) -> Result<(), Refusal> {
@@ -40,6 +43,12 @@ pub(super) fn check_user(head: &Head<'_>, user: &User) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(forbidden("the user 'default' may not do everything; give it allcommands, allkeys and allchannels to use HTTP"))
+}
+
+/// What a client has shown to be let in, for an answer that goes on for longer than the look at it.
+#[must_use]
+pub fn shown(head: &Head<'_>) -> Shown {
+    Shown::of(head.authorization.and_then(bearer))
 }
 
 /// The value of `access-control-allow-origin` for this request, if its Origin is one that `--allow-origin` names.
@@ -141,5 +150,15 @@ mod tests {
             assert!(!ask(given), "{given:?}");
         }
         assert!(check_user(&Head::default(), &User::default_with(None)).is_ok());
+    }
+
+    #[test]
+    fn what_was_shown_holds_for_as_long_as_it_would_let_one_in() {
+        let with = shown(&Head { authorization: Some(b"Bearer sesame"), ..Head::default() });
+        let without = shown(&Head::default());
+        let opens = |user: &User| (user.is_open_to(&with), user.is_open_to(&without));
+        assert_eq!(opens(&User::default_with(None)), (true, true));
+        assert_eq!(opens(&User::default_with(Some("sesame"))), (true, false));
+        assert_eq!(opens(&User::default_with(Some("another"))), (false, false));
     }
 }

@@ -22,5 +22,5 @@ mod tests;
 pub use call::{Answer, Context, Head, Plan, admit};
 pub use error::{bad_request, busy, crowded, malformed, refused, too_large};
 pub use events::{KEEP_ALIVE, Listening, event, flush_event, key_event, reset_event};
-pub use guard::cors_origin;
+pub use guard::{cors_origin, shown};
 pub use response::{Body, Response};
