@@ -7,8 +7,8 @@
 //! A dead writer's flag stays up until its recovery, so a closer recovers it first: behind a closed gate there is
 //! no half-done operation but the closer's own. That is why only the gate's owner may give a page of the arena back.
 //!
-//! A closer waits 2 ms at most (an attempt), then opens again: a stopped writer costs the others nothing but that. A
-//! closer that dies is recovered like any writer: its committed operation is carried out, then the gate opens. A
+//! A closer waits 2 ms at most (an attempt), and not at all for a writer that it has waited for in vain just now, then opens again: a
+//! stopped writer costs the others nothing but that. A closer that dies is recovered like any writer: its committed operation is carried out, then the gate opens. A
 //! closer that is *stopped* keeps the gate: everybody answers `Busy` until it goes on or dies.
 //!
 //! Inside a transaction (see [`super::transaction`]) the thread has the gate already. It reads as if the gate were open, and closing
@@ -161,7 +161,7 @@ fn all_out(segment: &Segment, closer: u32) -> bool {
             } else if life == 0 {
                 // A slot without an owner has nobody inside, whatever stands in its flag.
                 break;
-            } else if attempt.left().is_err() {
+            } else if attempt.left_for(number).is_err() {
                 // If it is gone, the next attempt finds it marked.
                 recovery::is_dead(slot);
                 return false;

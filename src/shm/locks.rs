@@ -18,6 +18,10 @@
 //! the gate can close over it, and the caller begins again after a pause, or gives up. The pause is a sleep on the same `alive`, so that a
 //! death ends it too. No timer ever takes a lock away from its owner.
 //!
+//! **Suspects.** Whoever was waited for in vain may have been stopped, and with it everything that it holds. For [`SUSPICION`] the same thread
+//! does not wait for that owner again: what is free it takes, what is not is [`Refusal::Busy`] at once. So a thread that works for many, of
+//! whom a hundred want what one stopped process holds, loses an attempt's wait once in a while and not a hundred times in a row.
+//!
 //! **Order.** Groups ascending, then rows ascending; a free row only by [`Writer::try_lock`]. The directory's lock and the gate come before any of them.
 
 use std::{
@@ -46,9 +50,31 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// Lock words that a writer remembers by address.
 const WORDS: usize = 4;
 
+/// How long an owner that was waited for in vain is not waited for again.
+const SUSPICION: Duration = Duration::from_millis(20);
+/// Owners that a thread suspects at most; one more takes the place of the first.
+const SUSPECTS: usize = 4;
+
 thread_local! {
     /// The slot that this thread's last attempt waited for in vain; 0: none.
     static IN_THE_WAY: Cell<u32> = const { Cell::new(0) };
+    /// The slots that it waited for in vain lately, and when, oldest first.
+    static SUSPECTED: Cell<[Option<(u32, Instant)>; SUSPECTS]> = const { Cell::new([None; SUSPECTS]) };
+}
+
+/// Whether the owner of a slot was waited for in vain just now.
+fn is_suspected(number: u32) -> bool {
+    let suspected = SUSPECTED.get();
+    let times = suspected.iter().flatten().filter(|(suspect, _)| *suspect == number);
+    times.map(|(_, since)| since.elapsed()).any(|elapsed| elapsed < SUSPICION)
+}
+
+/// Notes that the owner of a slot was waited for in vain.
+fn suspect(number: u32) {
+    let mut suspected = SUSPECTED.get();
+    suspected.rotate_left(1);
+    suspected[SUSPECTS - 1] = Some((number, Instant::now()));
+    SUSPECTED.set(suspected);
 }
 
 /// How long one attempt still waits. The clock is read only when there is something to wait for.
@@ -63,6 +89,14 @@ impl Attempt {
         let now = Instant::now();
         let deadline = *self.deadline.get_or_insert(now + ATTEMPT);
         deadline.checked_duration_since(now).filter(|left| !left.is_zero()).ok_or(Refusal::Busy)
+    }
+
+    /// As [`Self::left`], of a wait for the owner of this slot.
+    pub(crate) fn left_for(&mut self, owner: u32) -> Result<Duration, Refusal> {
+        if is_suspected(owner) {
+            return Err(Refusal::Busy);
+        }
+        self.left().inspect_err(|_| suspect(owner))
     }
 }
 
@@ -80,6 +114,8 @@ pub(crate) fn patiently<T>(
                 if patience.is_some_and(|patience| waited >= patience) {
                     return Err(Refusal::Busy);
                 }
+                // Whoever has the time waits for its whole length.
+                SUSPECTED.take();
                 pause(segment);
             }
             outcome => return outcome,
@@ -346,7 +382,7 @@ pub(crate) fn acquire_slow(
             if protocol::lock::take(word, number) {
                 return Ok(());
             }
-        } else if !backoff.is_completed() {
+        } else if !backoff.is_completed() && !is_suspected(seen & lock::OWNER) {
             backoff.snooze();
         } else {
             sleep_on_owner(segment, word, seen, attempt)?;
@@ -390,7 +426,7 @@ pub(crate) fn sleep_on_owner(
         recovery::recover(segment, seen & lock::OWNER);
         return Ok(());
     }
-    let Ok(left) = attempt.left() else {
+    let Ok(left) = attempt.left_for(seen & lock::OWNER) else {
         IN_THE_WAY.set(seen & lock::OWNER);
         return Err(Refusal::Busy);
     };

@@ -23,8 +23,12 @@ use shm_layout::{
 };
 
 use super::{
-    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, SetRule, Tables, Verdict, crash::hook,
-    directory, locks::Writer, rows, space::Space,
+    Change, KeyValue, Keys, RawSpec, Refusal, RowWords, Segment, SegmentOptions, SetRule, Tables, Verdict,
+    crash::hook,
+    directory, gate,
+    locks::{self, Writer},
+    rows,
+    space::Space,
 };
 
 /// Any time will do where nothing expires.
@@ -123,6 +127,27 @@ fn blocks_come_back_from_an_attempt_in_vain() {
     });
     write(&table, b"k", 2);
     assert_eq!(used_blocks(&segment), 0);
+}
+
+/// Every attempt waited for its 2 ms, so a worker with a hundred requests for one row that a stopped process held did little else.
+#[test]
+fn a_stopped_holder_is_not_waited_for_again_and_again() {
+    const TRIES: u32 = 2000;
+    let segment = segment(512);
+    let table = table(&segment, 16, 50);
+    write(&table, b"k", 1);
+    let space = directory::space(&segment, 0).unwrap();
+    while_locked(&segment, &space, live_rows(&segment, &space)[0], || {
+        let remove = |table: &Tables| table.modify(Some(locks::ATTEMPT), NOW, b"k", &mut |_| Verdict::Remove);
+        let close = |segment| gate::behind(segment, Some(locks::ATTEMPT), |_| Ok(()));
+        let start = Instant::now();
+        for _ in 0..TRIES {
+            assert_eq!(remove(&table), Err(Refusal::Busy));
+            assert_eq!(close(&segment), Err(Refusal::Busy));
+        }
+        assert!(start.elapsed() < TRIES * locks::ATTEMPT, "{:?}", start.elapsed());
+    });
+    table.modify(Some(locks::ATTEMPT), NOW, b"k", &mut |_| Verdict::Remove).expect("what is free is taken at once");
 }
 
 /// An image that did not fit into what was left of the slot's area was split, and 64 rows came to 65 entries, one more
