@@ -4,7 +4,10 @@
 //! table is full, a stopped process holds it) is served all the same and merely not listed. Rows are written when a
 //! client connects, when something that others can see changes, and by the worker's tick, not with every command.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+};
 
 use super::{Session, Traffic, session::Standing};
 use crate::store::{Column, Condition, Expiry, Result, Row, Store, Table, TableSpec, ValueRef};
@@ -94,7 +97,7 @@ pub struct Clients {
     /// Clients numbered by this worker alone.
     local_ids: Cell<u64>,
     /// Clients that are gone, but whose row could not be removed yet.
-    gone: RefCell<Vec<u64>>,
+    gone: RefCell<VecDeque<u64>>,
 }
 
 impl Clients {
@@ -168,13 +171,19 @@ impl Clients {
     /// Removes a client that is gone.
     pub fn remove(&self, id: u64) {
         if self.table.delete(id.to_be_bytes()).is_err() {
-            self.gone.borrow_mut().push(id);
+            self.gone.borrow_mut().push_back(id);
         }
     }
 
-    /// Removes the rows that could not be removed before; called by the worker's tick.
+    /// Removes the rows that could not be removed before, up to the first that still cannot, which goes last. Called by the worker's tick.
     pub fn tick(&self) {
-        self.gone.borrow_mut().retain(|id| self.table.delete(id.to_be_bytes()).is_err());
+        let mut gone = self.gone.borrow_mut();
+        while let Some(id) = gone.pop_front() {
+            if self.table.delete(id.to_be_bytes()).is_err() {
+                gone.push_back(id);
+                return;
+            }
+        }
     }
 
     /// Every client of every worker, by number.

@@ -6,7 +6,10 @@
 //!
 //! When a worker dies, its columns are emptied by the next process of its index.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+};
 
 use super::super::{bus::Kind, glob};
 use crate::store::{Column, Error, Result, Row, Store, Table, TableSpec, Targets, ValueRef, limits::MAX_CHANNEL_BYTES};
@@ -77,7 +80,7 @@ pub(super) struct Board {
     /// A row to read into.
     row: RefCell<Row>,
     /// What could not be counted out yet.
-    owed: RefCell<Vec<(Topic, Vec<u8>)>>,
+    owed: RefCell<VecDeque<(Topic, Vec<u8>)>>,
     /// The version could not be raised in step with the patterns.
     is_stale: Cell<bool>,
 }
@@ -139,7 +142,7 @@ impl Board {
     /// Counts a subscriber of this worker out; later, if a stopped process holds the row.
     pub(super) fn count_out(&self, topic: Topic, name: &[u8]) {
         if self.try_count_out(topic, name).is_err() {
-            self.owed.borrow_mut().push((topic, name.to_vec()));
+            self.owed.borrow_mut().push_back((topic, name.to_vec()));
         }
     }
 
@@ -155,9 +158,16 @@ impl Board {
         }
     }
 
-    /// Counts out what could not be before; called by the worker's tick.
+    /// Counts out what could not be before, up to the first that still cannot, which goes last: a tick waits once at most, and what one stopped
+    /// process holds keeps back nothing else. Called by the worker's tick.
     pub(super) fn tick(&self) {
-        self.owed.borrow_mut().retain(|(topic, name)| self.try_count_out(*topic, name).is_err());
+        let mut owed = self.owed.borrow_mut();
+        while let Some((topic, name)) = owed.pop_front() {
+            if self.try_count_out(topic, &name).is_err() {
+                owed.push_back((topic, name));
+                return;
+            }
+        }
     }
 
     /// Who hears what is published under a name.
