@@ -59,7 +59,7 @@ impl Monitors {
         self.clients.borrow().iter().copied().collect()
     }
 
-    /// Forgets the lines of a request that will be carried out once more.
+    /// Forgets the lines of a transaction that was undone.
     pub(crate) fn forget(&self) {
         self.lines.borrow_mut().clear();
     }

@@ -139,7 +139,14 @@ pub enum Notice {
     Missed,
 }
 
-/// What there is to tell of the request at hand.
+impl Notice {
+    /// Whether no client did it.
+    fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Key { by: 0, .. } | Self::Missed)
+    }
+}
+
+/// What there is to tell of the request at hand, and of those that wait for a stopped process and have done some of their work.
 #[derive(Debug, Default)]
 pub struct Notices {
     notices: RefCell<Vec<Notice>>,
@@ -208,6 +215,19 @@ impl Notices {
     /// The keys that were not there before the request, if any.
     pub(crate) fn take_absent(&self) -> HashSet<(u8, Vec<u8>)> {
         if self.absent.borrow().is_empty() { HashSet::new() } else { self.absent.take() }
+    }
+
+    /// How much was noted so far, by the request at hand and by those that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.notices.borrow().len()
+    }
+
+    /// Forgets what was noted since there were `len`, as it was undone. A key that nobody asked to go is told of all the same: its time has
+    /// passed in any case, and who hears once too often that it went has missed nothing.
+    pub(crate) fn take_back(&self, len: usize) {
+        let mut notices = self.notices.borrow_mut();
+        let undone = notices.split_off(len);
+        notices.extend(undone.into_iter().filter(Notice::is_nobodys));
     }
 
     /// What was noted so far, which is forgotten here.

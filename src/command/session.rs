@@ -166,6 +166,14 @@ impl Session {
         }
     }
 
+    /// A copy of everything but the subscriptions, of which there may be many.
+    pub(crate) fn without_subscriptions(&mut self) -> Self {
+        let subscriptions = std::mem::take(&mut self.subscriptions);
+        let copy = self.clone();
+        self.subscriptions = subscriptions;
+        copy
+    }
+
     /// Notes when the client came and was last heard of.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         if self.created_ms == 0 {

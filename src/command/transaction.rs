@@ -5,7 +5,8 @@
 //! nothing of them. A command that is refused there answers so, and the others go on, as in Redis. Should one have to wait, as it never
 //! does behind a closed gate, everything is undone and EXEC tried again as a whole.
 //!
-//! What handlers say to others (messages, events of keys) is gathered outside of the store and goes out when EXEC itself is over.
+//! What handlers say to others (messages, events of keys) is gathered outside of the store and goes out when EXEC itself is over. What else they
+//! change there, such as the client's database and subscriptions, is put back by a [`Savepoint`] when the store undoes them.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -18,6 +19,10 @@ use super::{
     table::Command,
 };
 use crate::store::{Error, Stat, Version};
+
+mod savepoint;
+
+use savepoint::Savepoint;
 
 /// Bytes of queued requests that a client may have, beside one of the longest that it may send.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
@@ -201,39 +206,36 @@ fn unwatch(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn exec(call: &mut Call<'_, '_>) -> Answer {
-    let Some(queue) = call.session.transaction.queue.take() else {
+    if call.session.transaction.queue.is_none() {
         return refuse("ERR EXEC without MULTI");
-    };
-    if queue.spoiled {
-        call.session.transaction.clear();
-        return refuse("EXECABORT Transaction discarded because of previous errors.");
     }
-    let db = call.session.db;
-    let answer = run(&queue.requests, call);
+    let transaction = std::mem::take(&mut call.session.transaction);
+    let answer = run(&transaction, call);
     if matches!(answer, Err(Refusal::Store(Error::Busy))) {
         // Nothing has happened; the request is repeated as it was.
-        call.session.db = db;
-        call.session.transaction.queue = Some(queue);
-        drop(call.env.state.notices.take());
-    } else {
-        call.session.transaction.clear();
+        call.session.transaction = transaction;
     }
     answer
 }
 
-/// Executes requests behind the gate, unless a watched key was touched.
-fn run(requests: &[Queued], call: &mut Call<'_, '_>) -> Answer {
+/// Executes what is queued behind the gate, unless a watched key was touched.
+fn run(transaction: &Transaction, call: &mut Call<'_, '_>) -> Answer {
     let env = call.env;
+    let requests = match &transaction.queue {
+        Some(queue) if !queue.spoiled => &queue.requests,
+        _ => return refuse("EXECABORT Transaction discarded because of previous errors."),
+    };
     // Without the gate first: who lost a race need not hold others up.
-    if !call.session.transaction.is_untouched(env)? {
+    if !transaction.is_untouched(env)? {
         return Ok(Reply::NullArray);
     }
     if requests.is_empty() {
         return Ok(Reply::Array(Vec::new()));
     }
+    let savepoint = Savepoint::take(call.session, env);
     let mut too_long = false;
     let answer = env.store.atomically(|| {
-        if !call.session.transaction.is_untouched(env)? {
+        if !transaction.is_untouched(env)? {
             return Ok(Reply::NullArray);
         }
         match run_all(requests, call.session, env)? {
@@ -244,8 +246,11 @@ fn run(requests: &[Queued], call: &mut Call<'_, '_>) -> Answer {
             }
         }
     });
+    match &answer {
+        Ok(_) => savepoint.release(env),
+        Err(_) => savepoint.restore(call.session, env),
+    }
     if too_long {
-        drop(env.state.notices.take());
         let max = env.config.output_limit;
         return refuse(format!(
             "ERR the replies are longer than the {max} bytes of --output-limit; nothing was executed"

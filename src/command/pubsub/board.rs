@@ -70,6 +70,12 @@ struct Patterns {
     known: Vec<(Vec<u8>, Audience)>,
 }
 
+/// Where a transaction began: how much was owed, and the version of the patterns.
+pub(super) struct Mark {
+    owed: usize,
+    patterns: u64,
+}
+
 /// The counts, as one worker holds them.
 pub(super) struct Board {
     store: Store,
@@ -154,6 +160,19 @@ impl Board {
 
     fn note(&self, topic: Topic) {
         if topic == Topic::Pattern {
+            self.store.bus().patterns_changed();
+        }
+    }
+
+    /// A transaction begins.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { owed: self.owed.borrow().len(), patterns: self.store.bus().patterns_version() }
+    }
+
+    /// The store has undone all counting since then: what could not be counted out is not owed, and copies of the patterns are out of date.
+    pub(super) fn revert(&self, mark: Mark) {
+        self.owed.borrow_mut().truncate(mark.owed);
+        if self.store.bus().patterns_version() != mark.patterns {
             self.store.bus().patterns_changed();
         }
     }

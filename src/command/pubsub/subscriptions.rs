@@ -1,9 +1,10 @@
-//! Subscribing and unsubscribing: a client's own list, its worker's, and the counts that all workers share, kept in step.
+//! Subscribing and unsubscribing: a client's own list, its worker's, and the counts that all workers share, kept in step, also when a
+//! transaction that has changed them is undone.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
 use super::{
-    board::{Audience, Board, Topic},
+    board::{Audience, Board, Mark as BoardMark, Topic},
     local::{Local, WithHearers},
 };
 use crate::{
@@ -65,6 +66,24 @@ impl Subscriptions {
 pub struct PubSub {
     board: Board,
     local: RefCell<Local>,
+    /// What the transaction at hand has changed so far, if there is one.
+    pending: RefCell<Option<Pending>>,
+}
+
+/// What a transaction has changed. Its counts are rows of the store, which keeps them or undoes them; that clients hear what they have
+/// subscribed to begins when it is over.
+struct Pending {
+    changes: Vec<Change>,
+    /// What the board owed before, and the version of the patterns then.
+    board: BoardMark,
+}
+
+/// A client has subscribed to a name, and hears letters from number `since` on, or has unsubscribed from it (`None`).
+struct Change {
+    topic: Topic,
+    name: Vec<u8>,
+    client: u64,
+    since: Option<u64>,
 }
 
 /// Everything that can be subscribed to.
@@ -82,7 +101,7 @@ impl PubSub {
     ///
     /// [`Error::OutOfMemory`], [`Error::Busy`].
     pub(crate) fn open(store: &Store, worker: usize) -> Result<Self> {
-        Ok(Self { board: Board::open(store, worker)?, local: RefCell::default() })
+        Ok(Self { board: Board::open(store, worker)?, local: RefCell::default(), pending: RefCell::default() })
     }
 
     /// Subscribes a client to all of these names, or to none. Those that it has already stay.
@@ -117,29 +136,66 @@ impl PubSub {
         }
         // What was said until now is not for this client, whether it was delivered already or not.
         bus.pump();
-        let mut local = self.local.borrow_mut();
-        new.into_iter().for_each(|name| local.add(topic, name, client, bus.next_number()));
+        let since = Some(bus.next_number());
+        new.into_iter().for_each(|name| self.change(Change { topic, name: name.to_vec(), client, since }));
         Ok(())
     }
 
-    /// Unsubscribes a client from a name; whether it had subscribed to it.
-    pub(super) fn unsubscribe(&self, own: &mut Subscriptions, client: u64, topic: Topic, name: &[u8]) -> bool {
-        let had = own.of_mut(topic).remove(name);
-        if had {
-            self.local.borrow_mut().remove(topic, name, client);
+    /// Unsubscribes a client from a name, if it has subscribed to it.
+    pub(super) fn unsubscribe(&self, own: &mut Subscriptions, client: u64, topic: Topic, name: &[u8]) {
+        if own.of_mut(topic).remove(name) {
             self.board.count_out(topic, name);
+            self.change(Change { topic, name: name.to_vec(), client, since: None });
         }
-        had
     }
 
     /// Unsubscribes a client from everything.
     pub(super) fn leave(&self, own: &mut Subscriptions, client: u64) {
         for topic in TOPICS {
             for name in std::mem::take(own.of_mut(topic)) {
-                self.local.borrow_mut().remove(topic, &name, client);
                 self.board.count_out(topic, &name);
+                self.change(Change { topic, name, client, since: None });
             }
         }
+    }
+
+    /// Has a change take place: now, or with the transaction at hand.
+    fn change(&self, change: Change) {
+        match &mut *self.pending.borrow_mut() {
+            Some(pending) => pending.changes.push(change),
+            None => self.take_place(&change),
+        }
+    }
+
+    fn take_place(&self, Change { topic, name, client, since }: &Change) {
+        let mut local = self.local.borrow_mut();
+        match since {
+            Some(since) => local.add(*topic, name, *client, *since),
+            None => local.remove(*topic, name, *client),
+        }
+    }
+
+    /// From here to [`Self::commit`] or [`Self::revert`], what one client changes belongs to its transaction.
+    pub(crate) fn begin(&self) {
+        self.pending.replace(Some(Pending { changes: Vec::new(), board: self.board.mark() }));
+    }
+
+    /// The transaction holds: what it has changed takes place.
+    pub(crate) fn commit(&self) {
+        let pending = self.pending.take();
+        pending.iter().flat_map(|pending| &pending.changes).for_each(|change| self.take_place(change));
+    }
+
+    /// The transaction was undone, and its counts with it: `own` are the subscriptions of its client, which become what they were.
+    pub(crate) fn revert(&self, own: &mut Subscriptions) {
+        let Some(Pending { changes, board }) = self.pending.take() else { return };
+        for Change { topic, name, since, .. } in changes.into_iter().rev() {
+            match since {
+                Some(_) => own.of_mut(topic).remove(&name),
+                None => own.of_mut(topic).insert(name),
+            };
+        }
+        self.board.revert(board);
     }
 
     /// Catches up on what could not be counted before; called by the worker's tick.

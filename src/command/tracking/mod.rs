@@ -5,4 +5,5 @@ mod mode;
 mod table;
 
 pub(crate) use commands::{caching, getredir, tracking, trackinginfo};
+pub(crate) use mode::Mode;
 pub use table::{Push, Tracking};

@@ -110,6 +110,20 @@ impl Tracking {
         self.show(&tables);
     }
 
+    /// Tells a client again in the way in which it was told before, if that has changed since; it is told that any key may have changed, as it may
+    /// not have been told of some in between.
+    pub(crate) fn restore(&self, client: u64, mode: Option<Mode>) {
+        if self.tables.borrow().clients.get(&client) == mode.as_ref() {
+            return;
+        }
+        self.turn_off(client);
+        let Some(mode) = mode else { return };
+        let redirect = mode.redirect;
+        self.turn_on(client, mode);
+        self.tables.borrow_mut().pushes.push(Push { client, redirect, keys: None });
+        self.has_news.set(true);
+    }
+
     /// Notes that a client is about to read keys, unless it does not want to be told of them. Keys give way so that there are `max` at
     /// most (0: no limit).
     pub(crate) fn remember<'k>(&self, client: u64, keys: impl Iterator<Item = &'k [u8]>, max: usize) {
