@@ -37,38 +37,37 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
         return Outcome::Done(Reply::Nothing);
     }
     session.touch(env.now_ms);
-    let ran = run(args, session, env);
+    let command = table::lookup(args.get(0));
+    let ran = run(command, args, session, env);
     if ran.is_err() {
         env.state.bus.discard();
     }
     match ran {
-        Err(Refusal::Store(Error::Busy)) => {
-            env.state.monitors.forget();
-            Outcome::Wait
-        }
+        Err(Refusal::Store(Error::Busy)) => Outcome::Wait,
         Err(Refusal::Paused) => Outcome::Paused,
         Ok(reply) => {
-            finish(session, env);
+            finish(command, session, env);
             Outcome::Done(session.answered(reply))
         }
         Err(refusal) => {
             env.store.statistics().add(Stat::Errors, 1);
-            finish(session, env);
+            finish(command, session, env);
             Outcome::Done(session.answered(Reply::Error(refusal.text())))
         }
     }
 }
 
 /// The answer to a request that has waited too long; it will not be executed again.
-pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
+pub fn busy(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Reply {
     let progress = std::mem::take(&mut session.progress);
-    if session.last_command == "exec" {
+    let command = table::lookup(args.get(0));
+    if command.is_some_and(|command| command.name == "exec") {
         session.transaction.clear();
     }
     let statistics = env.store.statistics();
     statistics.add(Stat::Busy, 1);
     statistics.add(Stat::Errors, 1);
-    finish(session, env);
+    finish(command, session, env);
     let text = match progress.done {
         0 => format!("BUSY {}", Error::Busy),
         keys => {
@@ -79,13 +78,13 @@ pub fn busy(session: &mut Session, env: &Env<'_>) -> Reply {
 }
 
 /// Counts the command and tells the other workers what changed about the client.
-fn finish(session: &mut Session, env: &Env<'_>) {
+fn finish(command: Option<&Command>, session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
     env.store.statistics().add(Stat::Commands, 1);
     env.state.slow_log.write();
     events::tell(env);
-    // CLIENT CACHING speaks of the next command, or of all in a transaction.
-    let is_over = !session.last_command.starts_with("client") && session.transaction.queued().is_none();
+    // CLIENT CACHING speaks of the next command, though it be refused, or of all in a transaction.
+    let is_over = command.is_none_or(|command| command.name != "client") && session.transaction.queued().is_none();
     if session.tracks && is_over {
         env.state.tracking.set_caching(session.id, false);
     }
@@ -94,11 +93,12 @@ fn finish(session: &mut Session, env: &Env<'_>) {
     }
 }
 
-fn run(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
+/// `command` is what the first argument names.
+fn run(command: Option<&'static Command>, args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Answer {
     if env.state.acl.is_behind() {
         return Err(Error::Busy.into());
     }
-    let Some(command) = table::lookup(args.get(0)) else {
+    let Some(command) = command else {
         session.transaction.spoil();
         let answer = unknown(args, session);
         answer.as_ref().err().inspect(|refusal| env.state.meter.count_error(refusal.prefix()));

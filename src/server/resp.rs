@@ -320,7 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let limit = env.state.settings.lock_wait();
                     match patience {
                         Some(patience) if patience.is_over(limit) => {
-                            encode(&busy(&mut session, env), session.proto, replies);
+                            encode(&busy(&Args::new(request, &self.args), &mut session, env), session.proto, replies);
                         }
                         patience => {
                             self.park(len, patience);

@@ -138,3 +138,34 @@ fn every_command_says_how_many_arguments_it_takes() {
         assert_eq!(server.run(command.name), format!("-ERR wrong number of arguments for '{}' command", command.name));
     }
 }
+
+/// CLIENT CACHING NO held for a second command if the first was refused for its arguments: that one's key was not noted, and the
+/// client was not told when it changed.
+#[test]
+fn client_caching_speaks_of_the_next_command_though_it_be_refused() {
+    let server = Server::new();
+    let caches = |key: &[u8]| server.store.interest().listeners(|| server.store.interest_hash(key)).cached != 0;
+    server.run("client tracking on optout");
+    for line in ["client caching no", "client id", "get a"] {
+        server.run(line);
+    }
+    assert!(!caches(b"a"));
+    for refused in ["get", "nonsense"] {
+        server.run("client caching no");
+        assert!(server.run(refused).starts_with('-'));
+        server.run(&format!("get {refused}"));
+        assert!(caches(refused.as_bytes()), "{refused}");
+    }
+}
+
+/// EXEC that waited for the users before it was looked at left its transaction open.
+#[test]
+fn exec_that_waits_too_long_ends_its_transaction() {
+    let server = Server::new();
+    server.run("multi");
+    server.run("set a 1");
+    let mut session = server.session.borrow_mut();
+    let reply = busy(&Args::new(b"Exec", std::slice::from_ref(&(0..4))), &mut session, &server.env());
+    assert!(matches!(reply, Reply::Error(text) if text.starts_with("BUSY ")));
+    assert_eq!(session.transaction.queued(), None);
+}

@@ -189,13 +189,14 @@ fn a_waiting_request_goes_on_where_it_stopped() {
 
 #[test]
 fn a_request_that_is_given_up_leaves_no_trace() {
-    use crate::command::{Reply, busy, session::Progress};
+    use crate::command::{Args, Reply, busy, session::Progress};
     let server = Server::new();
     let mut session = server.session.borrow_mut();
-    let Reply::Error(text) = busy(&mut session, &server.env()) else { panic!("an error") };
+    let args = Args::new(b"del", std::slice::from_ref(&(0..3)));
+    let Reply::Error(text) = busy(&args, &mut session, &server.env()) else { panic!("an error") };
     assert!(text.starts_with("BUSY ") && text.contains("nothing was written"), "{text}");
     session.progress = Progress { done: 2, sum: 1 };
-    let Reply::Error(text) = busy(&mut session, &server.env()) else { panic!("an error") };
+    let Reply::Error(text) = busy(&args, &mut session, &server.env()) else { panic!("an error") };
     assert!(text.starts_with("BUSY ") && text.contains("first 2 keys were done"), "{text}");
     assert_eq!(session.progress, Progress::default());
 }
