@@ -1,5 +1,7 @@
 //! Which clients CLIENT LIST shows and CLIENT KILL closes: those that match every filter that is given.
 
+use std::collections::HashSet;
+
 use super::{
     call::Call,
     clients::ClientInfo,
@@ -13,7 +15,7 @@ const FLAGS: &str = "AbBcdeEiIMNOPrRStTuUx";
 /// What one filter asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
-    Id(Vec<u64>),
+    Id(HashSet<u64>),
     /// `normal`, `master`, `replica` or `pubsub`.
     Type(String),
     User(String),
@@ -147,7 +149,7 @@ fn ids(call: &Call<'_, '_>, first: usize) -> Answer<(Wanted, usize)> {
     if numbers.is_empty() {
         return refuse(SYNTAX);
     }
-    let ids = numbers.iter().map(|&id| u64::try_from(id).ok().filter(|&id| id > 0)).collect::<Option<Vec<_>>>();
+    let ids = numbers.iter().map(|&id| u64::try_from(id).ok().filter(|&id| id > 0)).collect::<Option<HashSet<_>>>();
     let ids = ids.ok_or(Refusal::from("ERR client-id should be greater than 0"))?;
     Ok((Wanted::Id(ids), numbers.len()))
 }

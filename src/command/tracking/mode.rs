@@ -56,6 +56,10 @@ impl Mode {
                         re-enabling it with a different mode."
                 .to_owned());
         }
+        // Before each of them is compared with each other.
+        if listed.len() > MAX_PREFIXES {
+            return Err(too_many());
+        }
         if self.broadcast {
             self.prefixes = before.map(|before| before.prefixes.clone()).unwrap_or_default();
             check_overlaps(&self.prefixes, listed)?;
@@ -64,11 +68,15 @@ impl Mode {
                 self.prefixes.insert(Vec::new());
             }
             if self.prefixes.len() > MAX_PREFIXES {
-                return Err(format!("ERR a client can have {MAX_PREFIXES} prefixes at most"));
+                return Err(too_many());
             }
         }
         Ok(self)
     }
+}
+
+fn too_many() -> String {
+    format!("ERR a client can have {MAX_PREFIXES} prefixes at most")
 }
 
 /// Prefixes of one client must not overlap, so that it is told of a key once.
@@ -113,6 +121,19 @@ mod tests {
         let after = broadcast().after(Some(&before), &[b"c"]).unwrap();
         assert_eq!(after.prefixes.into_iter().collect::<Vec<_>>(), [&b"bar"[..], b"c", b"foo"]);
         assert!(broadcast().after(None, &[]).unwrap().prefixes.contains(&b""[..]));
+    }
+
+    /// Half a million of them were compared with each other, for minutes, before they were found too many.
+    #[test]
+    fn prefixes_are_counted_before_they_are_compared() {
+        let names: Vec<Vec<u8>> = (0..500_000).map(|i| format!("{i:06}").into_bytes()).collect();
+        let listed: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        assert_eq!(broadcast().after(None, &listed), Err(too_many()));
+        let half = broadcast().after(None, &listed[..MAX_PREFIXES / 2 + 1]).unwrap();
+        assert_eq!(
+            broadcast().after(Some(&half), &listed[MAX_PREFIXES / 2 + 1..][..MAX_PREFIXES / 2]),
+            Err(too_many())
+        );
     }
 
     #[test]
