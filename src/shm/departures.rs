@@ -6,7 +6,7 @@
 
 use std::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
 use super::segment::Segment;
@@ -65,7 +65,12 @@ impl Segment {
         let (departures, interest) = (self.departures(), self.interest());
         let listens = |word: &AtomicU64| word.load(Ordering::Relaxed) != 0;
         let audiences = [&interest.event_classes, &interest.tracking, &interest.broadcast, &interest.watchers];
-        if !departures.wanted.load(Ordering::Relaxed) || !audiences.into_iter().any(listens) {
+        if !departures.wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        // SeqCst: pairs with the fence of those who join an audience: they read that the key is gone, or are seen here.
+        fence(Ordering::SeqCst);
+        if !audiences.into_iter().any(listens) {
             return;
         }
         departures.any.store(true, Ordering::Relaxed);
