@@ -1,6 +1,6 @@
 //! RESP connections: bytes in, all requests that they hold executed, all replies out with one write.
 //!
-//! An idle connection owns no buffer. A read lands in the worker's scratch space, is parsed and executed there, and its
+//! An idle connection owns no buffer, but for a little room for arguments. A read lands in the worker's scratch space, is parsed and executed there, and its
 //! replies are written from the worker's reply buffer, all within one turn of the task. Only what is left over is kept:
 //! the bytes of an unfinished request, and replies that the client's socket did not take.
 //!
@@ -67,8 +67,10 @@ const TURN_TIME: Duration = Duration::from_millis(5);
 const REPLY_SHARE: usize = 4;
 /// Bytes of messages that are taken over at once.
 const MAIL_BYTES: usize = 64 * 1024;
-/// Bytes of capacity that a buffer keeps when it is empty.
+/// Bytes of capacity that the worker's reply buffer keeps when it is empty.
 const KEPT_BYTES: usize = 1 << 20;
+/// Arguments for which an idle connection keeps room.
+const KEPT_ARGS: usize = 64;
 
 /// Why a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +195,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.poll_send(cx)?;
         self.poll_mail(cx)?;
         let phase = if self.pending_bytes() > 0 { Phase::Busy } else { Phase::Idle };
+        if phase == Phase::Idle {
+            self.let_go();
+        }
         if self.input.len() > MOVED_BYTES {
             return self.poll_receive_large(cx, phase);
         }
@@ -228,6 +233,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.note_read(len);
         self.handle_input(cx).map(|stopped| stopped.map(Some))
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn let_go(&mut self) {
+        if self.output.capacity() > 0 {
+            self.output = Vec::new();
+        }
+        if self.args.capacity() > KEPT_ARGS {
+            self.args = Vec::new();
+        }
     }
 
     fn set_phase(&self, phase: Phase) {
@@ -507,9 +522,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.output.clear();
         self.taken = 0;
-        if self.output.capacity() > KEPT_BYTES {
-            self.output = Vec::new();
-        }
         Ok(())
     }
 
