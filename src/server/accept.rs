@@ -13,18 +13,18 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, unix::AsyncFd},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, unix::AsyncFd},
     task::spawn_local,
     time::{sleep, timeout},
 };
 
 use super::{
-    http,
+    farewell, http,
     hub::{Hub, now_ms},
     resp,
     roster::Roster,
@@ -39,8 +39,10 @@ const MAX_STEPS: u64 = 8;
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// After how many seconds of silence the kernel asks whether the other machine is still there, how often, and how many times.
 const KEEPALIVE_SECS: (u64, u64, u32) = (300, 100, 3);
-/// How long a client that is turned away may take to hang up.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Between two lines in the log about connections that cannot be accepted.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+/// How long a client that is turned away may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A listening socket that the runtime watches, and what is spoken there.
 pub(super) struct Door {
@@ -75,6 +77,7 @@ impl Door {
 
 /// Accepts for ever.
 pub(super) async fn run(hub: Rc<Hub>, door: Door) {
+    let mut complained: Option<Instant> = None;
     loop {
         let Ok(mut ready) = door.socket.readable().await else { return };
         let excess = hub.clients_above_the_least().min(MAX_STEPS);
@@ -92,7 +95,10 @@ pub(super) async fn run(hub: Rc<Hub>, door: Door) {
             }
             Ok(Err(error)) if is_of_one_connection(&error) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot accept connections");
+                if complained.is_none_or(|when| when.elapsed() >= COMPLAINT_PAUSE) {
+                    tracing::warn!(%error, "cannot accept connections");
+                    complained = Some(Instant::now());
+                }
                 sleep(ERROR_PAUSE).await;
             }
         }
@@ -175,23 +181,16 @@ fn tuned(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {
     tokio::net::TcpStream::from_std(stream)
 }
 
-/// Says the last words and waits a little for the client to read them: hanging up at once could
-/// make its kernel throw them away.
+/// Says the last words and sees the client off.
 fn dismiss<S>(hub: &Hub, mut stream: S, words: Vec<u8>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Some(waiting) = hub.start_farewell() else { return };
     spawn_local(async move {
-        let farewell = async {
-            stream.write_all(&words).await?;
-            stream.shutdown().await?;
-            let mut ignored = [0; 1024];
-            while stream.read(&mut ignored).await? > 0 {}
-            io::Result::Ok(())
-        };
-        // Whether it hung up, broke off or took too long, it is gone.
-        let _ = timeout(FAREWELL, farewell).await;
+        if let Ok(Ok(())) = timeout(LAST_WORDS, stream.write_all(&words)).await {
+            farewell::see_off(&mut stream).await;
+        }
         drop(waiting);
     });
 }

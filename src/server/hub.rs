@@ -23,7 +23,7 @@ pub(super) const READ_BYTES: usize = 64 * 1024;
 /// A worker whose heartbeat is older than this, in milliseconds, is taken for stopped or dead.
 const STALE_MS: u64 = 1000;
 
-/// Clients that can be turned away with a word at the same time; more are turned away without one.
+/// Clients whose last words are waited for at the same time; more are hung up on at once.
 const MAX_FAREWELLS: usize = 64;
 
 /// The state of one worker. Single-threaded: no borrow of a buffer lives across an `await`.
@@ -44,7 +44,7 @@ pub(super) struct Hub {
     pub(super) tag: HeaderValue,
     /// Who waits for the end of a pause.
     pub(super) holding: Holding,
-    /// Held by those who are being turned away.
+    /// Held by those whose last words are waited for.
     farewells: Rc<()>,
     /// Who died.
     pub(super) losses: Losses,
@@ -140,7 +140,7 @@ impl Hub {
         self.draining.set(true);
     }
 
-    /// A place among those who are being turned away, held until it is dropped.
+    /// A place among those whose last words are waited for, held until it is dropped.
     pub(super) fn start_farewell(&self) -> Option<Rc<()>> {
         (Rc::strong_count(&self.farewells) <= MAX_FAREWELLS).then(|| Rc::clone(&self.farewells))
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod drain;
 mod events;
+mod farewell;
 mod hold;
 mod http;
 mod hub;

@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use super::{
-    hold,
+    farewell, hold,
     hub::{Hub, Patience, READ_BYTES},
     mailbox::Form,
     post,
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Some(stop) => stop,
                     None => return self.finish().await,
                 },
-                Stop::Closing => return self.finish().await,
+                Stop::Closing => return self.dismiss().await,
                 Stop::Parked => self.retry().await?,
                 Stop::Held => match self.hold().await? {
                     Some(stop) => stop,
@@ -535,12 +535,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes the last replies and hangs up.
     async fn finish(mut self) -> io::Result<()> {
+        self.write_rest().await?;
+        self.stream.shutdown().await
+    }
+
+    /// As [`Self::finish`], of a client that may still be sending: it is to read why nothing of that counts. It is a client no more meanwhile.
+    async fn dismiss(mut self) -> io::Result<()> {
+        self.write_rest().await?;
+        let Self { hub, place, mut stream, .. } = self;
+        drop(place);
+        match hub.start_farewell() {
+            Some(_waiting) => farewell::see_off(&mut stream).await,
+            None => stream.shutdown().await?,
+        }
+        Ok(())
+    }
+
+    async fn write_rest(&mut self) -> io::Result<()> {
         self.set_phase(Phase::Busy);
         if self.pending_bytes() > 0 {
             let rest = &self.output[self.taken..];
             timeout(LAST_WRITE, self.stream.write_all(rest)).await??;
             self.hub.statistics().add(Stat::BytesOut, rest.len() as u64);
         }
-        self.stream.shutdown().await
+        Ok(())
     }
 }

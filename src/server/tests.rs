@@ -259,6 +259,21 @@ fn malformed_requests_are_told_and_closed() {
     server.wait_for("all clients are gone", |server| server.stat(Stat::Clients) == 0);
 }
 
+/// The connection was closed with what the client had sent still unread, for which its kernel threw the error away.
+#[test]
+fn a_client_that_is_still_sending_reads_why_it_is_closed() {
+    let server = Server::with(Config { max_value: 100_000, ..Config::default() });
+    let mut client = server.resp();
+    client.send("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$900000000\r\n");
+    for _ in 0..100 {
+        // Nobody who only writes looks for a reply.
+        client.send([b'v'; 10_000]);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(client.line().starts_with("-ERR Protocol error: invalid bulk length"));
+    assert!(client.is_closed());
+}
+
 #[test]
 fn a_silent_client_holds_nobody_up() {
     let server = Server::start();
