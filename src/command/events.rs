@@ -2,10 +2,10 @@
 //! and the keys that a caching client is about to read are noted. After it, everybody is told of what it did.
 
 use super::{
-    Class, Env, EventClasses, Kind, Message, Notice, call::Call, keyspec::NOT_KEY, publish, refusal::Answer,
-    table::Command,
+    Class, Env, EventClasses, Kind, Message, Notice, WorkerState, call::Call, keyspec::NOT_KEY, publish,
+    refusal::Answer, table::Command,
 };
-use crate::store::{Audience, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
+use crate::store::{Audience, Result, Store, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
 
 /// Before a command is carried out. A few loads if nobody listens.
 ///
@@ -22,22 +22,44 @@ pub(crate) fn prepare(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
 #[cold]
 fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
     let reads = command.has("readonly");
-    let notices = &call.env.state.notices;
-    let published = EventClasses::from_bits(call.env.store.interest().event_classes());
-    let wants_absent = published.publishes(if reads { Class::Miss } else { Class::New });
-    notices.forget_absent();
+    let Env { state, store, now_ms, .. } = call.env;
+    let about_absent = if reads { Class::Miss } else { Class::New };
+    state.notices.forget_absent();
     for key in keys_of(call, command).filter(|key| key.len() <= MAX_KV_KEY_BYTES) {
-        if !call.env.state.settings.pause().lasts(call.env.now_ms) {
-            call.kv().free_expired(call.db(), key)?;
-        }
-        if wants_absent && !call.kv().exists(call.db(), key)? {
-            notices.note_absent(call.db(), key);
-        }
+        look_at(state, store, *now_ms, (call.db(), key), about_absent)?;
     }
-    notices.tell_departures(call.env.store);
+    state.notices.tell_departures(store);
     if reads && call.session.tracks {
         let max = call.env.state.settings.tracking_max_keys();
         call.env.state.tracking.remember(call.session.id, keys_of(call, command), max);
+    }
+    Ok(())
+}
+
+/// Before a request that is no command changes a key. A few loads if nobody listens.
+///
+/// # Errors
+///
+/// [`crate::Error::Busy`]: a stopped process is in the way.
+#[inline]
+pub fn prepare_change(state: &WorkerState, store: &Store, now_ms: u64, db: u8, key: &[u8]) -> Result<()> {
+    if !store.interest().is_listened_to() {
+        return Ok(());
+    }
+    state.notices.forget_absent();
+    look_at(state, store, now_ms, (db, key), Class::New)?;
+    state.notices.tell_departures(store);
+    Ok(())
+}
+
+/// Frees a key whose time has passed, unless a pause keeps it, and notes one that is not there if events of class `about_absent` are published.
+fn look_at(state: &WorkerState, store: &Store, now_ms: u64, (db, key): (u8, &[u8]), about_absent: Class) -> Result<()> {
+    if !state.settings.pause().lasts(now_ms) {
+        store.kv().free_expired(db, key)?;
+    }
+    let published = EventClasses::from_bits(store.interest().event_classes());
+    if published.publishes(about_absent) && !store.kv().exists(db, key)? {
+        state.notices.note_absent(db, key);
     }
     Ok(())
 }

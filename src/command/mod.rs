@@ -65,7 +65,7 @@ pub use args::Args;
 pub use bus::{Bus, Kind, Letter, Message};
 pub use clients::Clients;
 pub use env::{Env, WorkerState};
-pub use events::tell;
+pub use events::{prepare_change, tell};
 pub use execute::{Outcome, busy, execute};
 pub use meter::Meter;
 pub use monitor::Monitors;

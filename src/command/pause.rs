@@ -44,6 +44,12 @@ impl Pause {
         self.lasts(now_ms) && (self.of_all || is_write(command) || session.would_write(command))
     }
 
+    /// Whether a request that is no command has to wait for its end.
+    #[must_use]
+    pub fn holds_request(self, writes: bool, now_ms: u64) -> bool {
+        self.lasts(now_ms) && (self.of_all || writes)
+    }
+
     /// Both: the later end, and everything that one of them holds back.
     fn and(self, other: Self, now_ms: u64) -> Self {
         if !self.lasts(now_ms) {

@@ -43,19 +43,21 @@ async fn watch(hub: Rc<Hub>) {
 /// A client that is shown as held back for as long as this lives.
 pub(super) struct Held {
     hub: Rc<Hub>,
-    session: Rc<RefCell<Session>>,
+    /// HTTP clients have none, and are not listed.
+    session: Option<Rc<RefCell<Session>>>,
 }
 
 impl Held {
-    pub(super) fn new(hub: &Rc<Hub>, session: &Rc<RefCell<Session>>) -> Self {
-        let held = Self { hub: Rc::clone(hub), session: Rc::clone(session) };
+    pub(super) fn new(hub: &Rc<Hub>, session: Option<&Rc<RefCell<Session>>>) -> Self {
+        let held = Self { hub: Rc::clone(hub), session: session.cloned() };
         held.show(true);
         hub.statistics().add(Stat::Held, 1);
         held
     }
 
     fn show(&self, is_paused: bool) {
-        let mut session = self.session.borrow_mut();
+        let Some(session) = &self.session else { return };
+        let mut session = session.borrow_mut();
         session.is_paused = is_paused;
         self.hub.state.clients.update(&session);
     }

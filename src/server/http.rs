@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{
     events::Events,
+    hold,
     hub::{Hub, Patience, now_ms},
     post,
     roster::{Phase, Place, Pulse},
@@ -131,7 +132,7 @@ fn head_of(parts: &Parts) -> Result<Head<'_>, Box<Response>> {
 }
 
 /// Reads the body and runs the plan, again while a stopped process holds what it needs.
-async fn carry_out(hub: &Hub, pulse: &Pulse, plan: &Plan<'_>, headers: &HeaderMap, body: Incoming) -> Response {
+async fn carry_out(hub: &Rc<Hub>, pulse: &Pulse, plan: &Plan<'_>, headers: &HeaderMap, body: Incoming) -> Response {
     let body = if plan.takes_body() && !body.is_end_stream() {
         match read_body(hub, pulse, body, plan.body_limit(&hub.config), headers).await {
             Ok(body) => body,
@@ -142,6 +143,7 @@ async fn carry_out(hub: &Hub, pulse: &Pulse, plan: &Plan<'_>, headers: &HeaderMa
     };
     let mut waiting = Waiting::default();
     loop {
+        hold_back(hub, pulse, plan).await;
         if let Answer::Done(response) = plan.run(&body, &context(hub)) {
             // A plan that was refused has posted nothing.
             command::tell(&hub.env());
@@ -152,6 +154,17 @@ async fn carry_out(hub: &Hub, pulse: &Pulse, plan: &Plan<'_>, headers: &HeaderMa
         if let Err(refusal) = waiting.pause(hub, pulse).await {
             return *refusal;
         }
+    }
+}
+
+/// Waits for the end of a CLIENT PAUSE that holds the request back.
+async fn hold_back(hub: &Rc<Hub>, pulse: &Pulse, plan: &Plan<'_>) {
+    while plan.waits_for(hub.state.settings.pause(), now_ms()) && !hub.is_draining() {
+        pulse.mark(Phase::Held, hub.uptime_ms());
+        let held = hold::Held::new(hub, None);
+        hold::over(Rc::clone(hub)).await;
+        drop(held);
+        pulse.mark(Phase::Busy, hub.uptime_ms());
     }
 }
 

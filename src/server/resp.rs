@@ -394,7 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// hung up, and its request is not executed.
     async fn hold(&mut self) -> io::Result<Option<Stop>> {
         self.set_phase(Phase::Held);
-        let held = hold::Held::new(&self.hub, &self.session);
+        let held = hold::Held::new(&self.hub, Some(&self.session));
         let mut over = pin!(hold::over(Rc::clone(&self.hub)));
         let is_over = poll_fn(|cx| match over.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(io::Result::Ok(true)),

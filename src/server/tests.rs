@@ -557,6 +557,40 @@ fn origins_that_are_allowed_may_read_the_answer() {
     );
 }
 
+/// CLIENT PAUSE is to give an operator a store that nobody changes, and HTTP went on writing.
+#[test]
+fn a_pause_holds_back_http_too() {
+    let server = Server::start();
+    let (mut admin, mut writer, mut reader) = (server.resp(), server.http(), server.http());
+    assert_eq!(admin.ask("CLIENT PAUSE 100000 WRITE"), "+OK");
+    writer.send("PUT /kv/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nv");
+    server.wait_for("it is held back", |server| server.stat(Stat::Held) == 1);
+    assert_eq!(reader.request("GET", "/kv/k", "", b"").status, 404);
+    assert_eq!(admin.ask("CLIENT UNPAUSE"), "+OK");
+    assert_eq!((writer.response("PUT").status, server.stat(Stat::Held)), (204, 0));
+    assert_eq!(admin.ask("CLIENT PAUSE 300 ALL"), "+OK");
+    let paused = Instant::now();
+    assert_eq!(reader.request("GET", "/healthz", "", b"").status, 200);
+    assert_eq!(reader.request("GET", "/kv/k", "", b"").body, b"v");
+    assert!(paused.elapsed() >= Duration::from_millis(250));
+}
+
+#[test]
+fn a_key_that_http_makes_is_said_to_be_new() {
+    let server = Server::start();
+    let (mut listener, mut http) = (server.resp(), server.http());
+    assert_eq!(listener.ask("CONFIG SET notify-keyspace-events KAn"), "+OK");
+    listener.send("SUBSCRIBE __keyspace@0__:k\r\n");
+    (0..6).for_each(|_| drop(listener.line()));
+    for _ in 0..2 {
+        assert_eq!(http.request("PUT", "/kv/k", "", b"v").status, 204);
+    }
+    for event in ["new", "set", "set"] {
+        let message: Vec<String> = (0..7).map(|_| listener.line()).collect();
+        assert_eq!(message[6], event);
+    }
+}
+
 #[test]
 fn bodies_that_are_too_large_are_refused_whole() {
     let server = Server::with(Config { max_value: 100_000, ..Config::default() });

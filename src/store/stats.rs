@@ -75,7 +75,7 @@ stats! {
     TrackingItems level "tracking_items" "Pairs of such a key and a reader.";
     TrackingPrefixes level "tracking_prefixes" "Prefixes of keys whose followers are told of changes.";
     BusLost total "bus_overruns" "Times a worker was so far behind with messages of another that some were lost and its subscribers disconnected.";
-    Held level "blocked_clients" "RESP clients whose command CLIENT PAUSE holds back.";
+    Held level "blocked_clients" "Clients whose request CLIENT PAUSE holds back.";
     OutputClosed total "output_limit_closed" "Connections closed because the client did not read its replies.";
 }
 

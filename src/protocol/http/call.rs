@@ -17,9 +17,9 @@ use super::{
     rows, tables,
 };
 use crate::{
-    command::{Class, WorkerState},
+    command::{Class, Pause, WorkerState, prepare_change},
     config::Config,
-    store::{Stat, Store},
+    store::{Result as StoreResult, Stat, Store},
 };
 
 /// Bytes of an ordinary JSON body: the largest row, each byte written as an escape, and room to spare.
@@ -168,6 +168,13 @@ impl Plan<'_> {
         matches!(self.method, Method::Put | Method::Post)
     }
 
+    /// Whether it has to wait for the end of a pause. What tells how the server is never waits.
+    #[must_use]
+    pub fn waits_for(&self, pause: Pause, now_ms: u64) -> bool {
+        let writes = self.method != Method::Get && !matches!(self.route, Route::Mget(_));
+        !self.route.is_of_operators() && pause.holds_request(writes, now_ms)
+    }
+
     /// What is to be listened to, if the answer is events that never end. Such a plan is not run.
     #[must_use]
     pub fn listening(&self) -> Option<Listening<'_>> {
@@ -264,6 +271,11 @@ impl Call<'_> {
     /// Refuses a body with anything in it.
     pub(super) fn no_members(&self) -> Result<(), Refusal> {
         self.optional_members()?.finish()
+    }
+
+    /// Before a key is changed: what `notify` will have to say about it is found out while anybody listens.
+    pub(super) fn prepare(&self, db: u8, key: &[u8]) -> StoreResult<()> {
+        prepare_change(self.context.state, self.context.store, self.context.now_ms, db, key)
     }
 
     /// Tells who listens what happened to a key.

@@ -31,6 +31,7 @@ pub(super) fn get(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
 pub(super) fn put(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
     check_key(key)?;
     call.store().make_room()?;
+    call.prepare(DB, key)?;
     let expiry = call.query.ttl_ms.map_or(Expiry::Never, |ms| Expiry::At(call.context.now_ms + ms));
     call.store().kv().set(DB, key, call.body, SetOptions { expiry, ..SetOptions::default() })?;
     call.count_writes(1);
@@ -44,6 +45,7 @@ pub(super) fn put(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
 /// `DELETE /kv/{k}`
 pub(super) fn delete(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
     check_key(key)?;
+    call.prepare(DB, key)?;
     if !call.store().kv().delete(DB, key)? {
         return Err(no_key());
     }
@@ -60,6 +62,7 @@ pub(super) fn step(call: &Call<'_>, key: &[u8], direction: Direction) -> Result<
     members.finish()?;
     let by = if direction == Direction::Down { by.checked_neg().ok_or(Error::Overflow)? } else { by };
     call.store().make_room()?;
+    call.prepare(DB, key)?;
     let value = call.store().kv().incr(DB, key, by)?;
     call.count_writes(1);
     call.notify(DB, Class::String, "incrby", key);

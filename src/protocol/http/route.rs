@@ -170,6 +170,11 @@ impl<'a> Route<'a> {
     pub(super) fn is_probe(&self) -> bool {
         matches!(self, Self::Health | Self::Ready)
     }
+
+    /// Whether the route tells how the server is.
+    pub(super) fn is_of_operators(&self) -> bool {
+        self.is_probe() || matches!(self, Self::Stats | Self::Metrics)
+    }
 }
 
 /// The `Allow` header of a route.
