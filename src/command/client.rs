@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Message, Reply,
+    Message, NAMED_AT_ONCE, Reply,
     call::Call,
     client_filter::Filter,
     clients::ClientInfo,
@@ -15,9 +15,6 @@ use super::{
     tracking,
 };
 use crate::store::Targets;
-
-/// Clients that one message to a worker names at most.
-const KILLED_AT_ONCE: usize = 1000;
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("client", -2, client_help)
     .group("connection")
@@ -143,7 +140,7 @@ fn kill(call: &mut Call<'_, '_>) -> Answer {
     let mut killed = everybody(call)?;
     killed.retain(|client| filter.matches(client, own, now_ms));
     call.session.close_after_reply |= killed.iter().any(|client| client.id == own);
-    killed.iter().filter(|client| client.id != own).for_each(|client| call.env.state.clients.remove(client.id));
+    killed.iter().filter(|client| client.id != own).for_each(|client| call.env.state.clients.kill(client.id));
     tell_to_close(call, &killed);
     match (by_address, killed.len()) {
         (true, 0) => refuse("ERR No such client"),
@@ -159,7 +156,7 @@ fn tell_to_close(call: &Call<'_, '_>, clients: &[ClientInfo]) {
         of_worker.entry(client.worker).or_default().extend(client.id.to_le_bytes());
     }
     for (worker, ids) in of_worker {
-        for clients in ids.chunks(8 * KILLED_AT_ONCE) {
+        for clients in ids.chunks(8 * NAMED_AT_ONCE) {
             call.env.state.bus.post(Targets::one(worker), &Message::Kill { clients });
         }
     }

@@ -52,6 +52,8 @@ mod column {
     pub(super) const COMMAND: usize = 23;
     pub(super) const FLAGS: usize = 24;
     pub(super) const USER: usize = 25;
+    /// Not 0: somebody has ended the client, which is not listed any more. Not written with the others.
+    pub(super) const KILLED: usize = 26;
 }
 
 fn spec(rows: u64) -> TableSpec {
@@ -87,7 +89,7 @@ fn spec(rows: u64) -> TableSpec {
     ];
     let ints = ints.iter().map(|name| Column::int(name));
     let texts = texts.iter().map(|&(name, size)| Column::string(name, size));
-    TableSpec { rows, key_bytes: 8, columns: ints.chain(texts).collect() }
+    TableSpec { rows, key_bytes: 8, columns: ints.chain(texts).chain([Column::int("killed")]).collect() }
 }
 
 /// The registry, as one worker holds it.
@@ -98,6 +100,8 @@ pub struct Clients {
     local_ids: Cell<u64>,
     /// Clients that are gone, but whose row could not be removed yet.
     gone: RefCell<VecDeque<u64>>,
+    /// Somebody may have been killed whom this worker has not heard of.
+    unheard: Cell<bool>,
 }
 
 impl Clients {
@@ -107,7 +111,8 @@ impl Clients {
     ///
     /// [`crate::Error::OutOfMemory`], [`crate::Error::Busy`].
     pub fn open(store: &Store, worker: usize) -> Result<Self> {
-        Ok(Self { table: Self::table(store)?, worker, local_ids: Cell::new(0), gone: RefCell::default() })
+        let (local_ids, gone, unheard) = (Cell::new(0), RefCell::default(), Cell::new(false));
+        Ok(Self { table: Self::table(store)?, worker, local_ids, gone, unheard })
     }
 
     /// Makes the registry's table, or finds it.
@@ -186,6 +191,37 @@ impl Clients {
         }
     }
 
+    /// Marks a client as killed, so that it is listed no more and its worker finds it even if the message that names it is lost.
+    pub(super) fn kill(&self, id: u64) {
+        // If a stopped process holds the row, the message has to do.
+        let _ = self.table.write(
+            &id.to_be_bytes(),
+            &[(column::KILLED, ValueRef::Int(1))],
+            Expiry::Keep,
+            Condition::IfPresent,
+        );
+    }
+
+    /// Messages were lost, perhaps one that named clients of this worker which were killed.
+    pub fn note_lost(&self) {
+        self.unheard.set(true);
+    }
+
+    /// The clients of this worker that were killed, if it may not have heard so. One look at a flag mostly.
+    pub fn take_unheard(&self) -> Vec<u64> {
+        let mut killed = Vec::new();
+        if self.unheard.get() {
+            let read = self.each_row(|_, row| {
+                if int(row, column::KILLED) != 0 && int(row, column::WORKER) == self.worker as i64 {
+                    killed.push(int(row, column::ID).unsigned_abs());
+                }
+            });
+            // What a stopped process holds is looked at again when this is next asked.
+            self.unheard.set(read.is_err());
+        }
+        killed
+    }
+
     /// Every client of every worker, by number.
     ///
     /// # Errors
@@ -193,7 +229,11 @@ impl Clients {
     /// [`crate::Error::Busy`].
     pub fn list(&self) -> Result<Vec<ClientInfo>> {
         let mut clients = Vec::new();
-        self.each_row(|_, row| clients.push(ClientInfo::of_row(row)))?;
+        self.each_row(|_, row| {
+            if int(row, column::KILLED) == 0 {
+                clients.push(ClientInfo::of_row(row));
+            }
+        })?;
         clients.sort_by_key(|client| client.id);
         clients.dedup_by_key(|client| client.id);
         Ok(clients)
@@ -206,7 +246,8 @@ impl Clients {
     /// [`crate::Error::Busy`].
     pub fn worker_of(&self, id: u64) -> Result<Option<usize>> {
         let row = self.table.get(id.to_be_bytes())?;
-        Ok(row.and_then(|row| usize::try_from(int(&row, column::WORKER)).ok()))
+        let alive = row.filter(|row| int(row, column::KILLED) == 0);
+        Ok(alive.and_then(|row| usize::try_from(int(&row, column::WORKER)).ok()))
     }
 
     /// This worker's index.

@@ -62,7 +62,7 @@ mod whole;
 
 pub use acl::{Acl, Shown, User};
 pub use args::Args;
-pub use bus::{Bus, Kind, Letter, Message};
+pub use bus::{Bus, Kind, Letter, Message, NAMED_AT_ONCE};
 pub use clients::Clients;
 pub use env::{Env, WorkerState};
 pub use events::{prepare_change, tell};

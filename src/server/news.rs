@@ -7,7 +7,7 @@ use super::{
     mailbox::{Form, Mailbox},
 };
 use crate::{
-    command::{Message, Proto, Push, Reply},
+    command::{Message, NAMED_AT_ONCE, Proto, Push, Reply},
     protocol::resp::encode,
     store::{Stat, Targets},
 };
@@ -78,6 +78,16 @@ fn send_on(hub: &Hub, push: &Push, keys: &[u8]) {
     if !hub.state.bus.send(targets, &Message::Invalidate { client, keys }) {
         // So many keys: all of them.
         hub.state.bus.send(targets, &Message::Invalidate { client, keys: &[] });
+    }
+}
+
+/// Another worker has lost messages, perhaps some for clients that are told in the place of this one's: they are told that any key may have
+/// changed. All of them are named to that worker, in as few messages as can be, lest it be overtaken by these.
+pub(super) fn tell_targets(hub: &Hub, worker: usize) {
+    let elsewhere = hub.state.tracking.targets().into_iter().filter(|target| hub.roster.mailbox(*target).is_none());
+    let ids: Vec<u8> = elsewhere.flat_map(u64::to_le_bytes).collect();
+    for clients in ids.chunks(8 * NAMED_AT_ONCE) {
+        hub.state.bus.send(Targets::one(worker), &Message::AllChanged { clients });
     }
 }
 

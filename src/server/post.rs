@@ -30,6 +30,7 @@ pub(super) async fn run(hub: Rc<Hub>, bell: AsyncFd<OwnedFd>) {
 pub(super) fn collect(hub: &Hub) {
     hub.state.bus.pump();
     deliver(hub);
+    end_all(hub, hub.state.clients.take_unheard());
 }
 
 /// As [`collect`], if there is anything. One load if there is not.
@@ -48,9 +49,7 @@ pub(super) fn deliver(hub: &Hub) {
 
 fn deliver_letters(hub: &Hub) {
     if hub.state.bus.take_lost() {
-        end_listeners(hub);
-        news::missed(hub);
-        expel(hub);
+        make_up_for_losses(hub);
     }
     while let Some(letter) = hub.state.bus.next() {
         match Message::decode(&letter.bytes) {
@@ -60,7 +59,7 @@ fn deliver_letters(hub: &Hub) {
                     clients.for_each(|client| post.send(client));
                 });
             }
-            Some(Message::Kill { clients }) => kill(hub, clients),
+            Some(Message::Kill { clients }) => end_all(hub, ids_of(clients)),
             Some(Message::Users) => expel(hub),
             Some(Message::KeyEvent { by, db, event, key }) => {
                 hub.state.tracking.key_changed(by, key);
@@ -71,6 +70,8 @@ fn deliver_letters(hub: &Hub) {
                 hub.watchers.tell_flush(hub, db);
             }
             Some(Message::Missed) => news::missed(hub),
+            Some(Message::Overtaken { worker }) => news::tell_targets(hub, worker),
+            Some(Message::AllChanged { clients }) => ids_of(clients).for_each(|id| news::invalidate(hub, id, &[])),
             Some(Message::Invalidate { client, keys }) => news::invalidate(hub, client, keys),
             Some(Message::Monitor { line }) => news::show(hub, line),
             None => tracing::error!("a message of another worker cannot be read"),
@@ -78,10 +79,25 @@ fn deliver_letters(hub: &Hub) {
     }
 }
 
-/// Closes the connections of the clients whose numbers these bytes are.
-fn kill(hub: &Hub, clients: &[u8]) {
-    let ids = clients.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id));
-    ids.filter_map(|id| hub.roster.mailbox(id)).for_each(|mailbox| mailbox.end());
+/// The clients whose numbers these bytes are.
+fn ids_of(clients: &[u8]) -> impl Iterator<Item = u64> {
+    clients.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id))
+}
+
+/// Closes the connections of clients.
+fn end_all(hub: &Hub, clients: impl IntoIterator<Item = u64>) {
+    clients.into_iter().filter_map(|id| hub.roster.mailbox(id)).for_each(|mailbox| mailbox.end());
+}
+
+/// Messages are lost. For each kind that may have been among them: who could have heard it gets to know that, or what it said is read where it is
+/// written down.
+fn make_up_for_losses(hub: &Hub) {
+    end_listeners(hub);
+    hub.state.bus.send(hub.state.bus.others(), &Message::Overtaken { worker: hub.index });
+    news::missed(hub);
+    expel(hub);
+    // With the next tick.
+    hub.state.clients.note_lost();
 }
 
 /// Closes the connections of users that are gone, and of those that listen to what they may not hear any more. Whoever has a command executed

@@ -239,6 +239,45 @@ fn a_monitor_is_shown_the_commands_of_all_workers() {
     assert_eq!(monitor.run("ECHO x"), bulk("x"));
 }
 
+/// A worker that is overtaken loses what others have said to it. Its clients that are told of keys in the place of others', at other workers,
+/// heard nothing of that and kept what was out of date; and one that was killed lived on, and was listed again.
+#[test]
+fn who_was_overtaken_misses_neither_invalidations_nor_kills() {
+    let server = Server::start(&["--workers", &WORKERS.to_string(), "--memory", "16mb"]);
+    let mut all = one_to_each(&server);
+    let (mut target, mut doomed, mut listener) = (all.remove(3), server.redis(), server.redis());
+    let stopped = worker_of(&mut target);
+    let in_its_place = |client: &mut Resp| {
+        assert!(wait_until(Duration::from_secs(10), || {
+            *client = server.redis();
+            worker_of(client) == stopped
+        }));
+    };
+    in_its_place(&mut doomed);
+    in_its_place(&mut listener);
+    target.run("HELLO 3");
+    listener.run("SUBSCRIBE c");
+    let [target_id, doomed_id] = [&mut target, &mut doomed].map(|client| client.run("CLIENT ID").int().to_string());
+    all[0].cmd(&["CLIENT", "TRACKING", "ON", "REDIRECT", &target_id]);
+    all[0].run("GET k");
+
+    let pid = pid_of(&mut target);
+    signal(pid, Signal::SIGSTOP);
+    all[0].run("SET k 2");
+    assert_eq!(all[1].cmd(&["CLIENT", "KILL", "ID", &doomed_id]), Reply::Int(1));
+    let payload = "x".repeat(16 << 10);
+    for _ in 0..16 {
+        all[0].cmd(&["PUBLISH", "c", &payload]);
+        all[1].cmd(&["PUBLISH", "c", &payload]);
+    }
+    signal(pid, Signal::SIGCONT);
+    assert_eq!(target.read().unwrap(), everything());
+    assert!(doomed.read_to_close().is_empty());
+    let gone = || !all[2].run("CLIENT LIST").text().contains(&format!("id={doomed_id} "));
+    assert!(wait_until(Duration::from_secs(10), gone), "it is listed again");
+    assert_eq!(target.run("PING").text(), "PONG");
+}
+
 /// Reads what a client is told until it is told that everything may have changed; what else it was told.
 fn until_everything(client: &mut Resp) -> Vec<Reply> {
     let mut told = Vec::new();

@@ -4,6 +4,9 @@
 //! A message is a byte that says which, and its fields: numbers of 8 bytes, and strings behind their length of 4 bytes. Workers of one server
 //! are of one build, so there is no version; a message that cannot be read is dropped.
 
+/// Clients that one message names at most.
+pub const NAMED_AT_ONCE: usize = 1000;
+
 /// What kind of name a message is published under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -50,6 +53,17 @@ pub enum Message<'a> {
     Users,
     /// Something that clients should have been told of keys was lost.
     Missed,
+    /// This worker has lost messages: who tells its clients something in the place of others says with [`Message::AllChanged`] what may have been
+    /// among them.
+    Overtaken {
+        /// Its index.
+        worker: usize,
+    },
+    /// For clients that are told in the place of others that any key may have changed.
+    AllChanged {
+        /// Their numbers, 8 bytes each; who is not there is passed over.
+        clients: &'a [u8],
+    },
     /// For a client that is told in the place of another that keys have changed.
     Invalidate {
         /// The client.
@@ -74,6 +88,8 @@ mod tag {
     pub(super) const INVALIDATE: u8 = 7;
     pub(super) const MONITOR: u8 = 8;
     pub(super) const USERS: u8 = 9;
+    pub(super) const OVERTAKEN: u8 = 10;
+    pub(super) const ALL_CHANGED: u8 = 11;
 }
 
 /// Stands for all databases.
@@ -85,9 +101,9 @@ impl<'a> Message<'a> {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Publish { channel, payload, .. } => 1 + 2 * 4 + channel.len() + payload.len(),
-            Self::Kill { clients } => 1 + 4 + clients.len(),
+            Self::Kill { clients } | Self::AllChanged { clients } => 1 + 4 + clients.len(),
             Self::KeyEvent { event, key, .. } => 1 + 2 * 8 + 2 * 4 + event.len() + key.len(),
-            Self::Flushed { .. } => 1 + 8,
+            Self::Flushed { .. } | Self::Overtaken { .. } => 1 + 8,
             Self::Users | Self::Missed => 1,
             Self::Invalidate { keys, .. } => 1 + 8 + 4 + keys.len(),
             Self::Monitor { line } => 1 + 4 + line.len(),
@@ -121,6 +137,14 @@ impl<'a> Message<'a> {
             }
             Self::Users => out.tag(tag::USERS),
             Self::Missed => out.tag(tag::MISSED),
+            Self::Overtaken { worker } => {
+                out.tag(tag::OVERTAKEN);
+                out.number(*worker as u64);
+            }
+            Self::AllChanged { clients } => {
+                out.tag(tag::ALL_CHANGED);
+                out.string(clients);
+            }
             Self::Invalidate { client, keys } => {
                 out.tag(tag::INVALIDATE);
                 out.number(*client);
@@ -156,6 +180,8 @@ impl<'a> Message<'a> {
             },
             tag::USERS => Self::Users,
             tag::MISSED => Self::Missed,
+            tag::OVERTAKEN => Self::Overtaken { worker: usize::try_from(bytes.number()?).ok()? },
+            tag::ALL_CHANGED => Self::AllChanged { clients: bytes.string()? },
             tag::INVALIDATE => Self::Invalidate { client: bytes.number()?, keys: bytes.string()? },
             tag::MONITOR => Self::Monitor { line: bytes.string()? },
             _ => return None,
@@ -220,6 +246,8 @@ mod tests {
             Message::Flushed { db: None },
             Message::Users,
             Message::Missed,
+            Message::Overtaken { worker: 3 },
+            Message::AllChanged { clients: &[7; 16] },
             Message::Invalidate { client: u64::MAX, keys: b"*1\r\n$1\r\nk\r\n" },
             Message::Monitor { line: b"1.000000 [0 x] \"ping\"" },
         ]

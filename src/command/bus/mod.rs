@@ -3,5 +3,5 @@
 mod message;
 mod post;
 
-pub use message::{Kind, Message};
+pub use message::{Kind, Message, NAMED_AT_ONCE};
 pub use post::{Bus, Letter};

@@ -129,7 +129,9 @@ impl Bus {
         }
     }
 
-    fn others(&self) -> Targets {
+    /// Every worker but this one.
+    #[must_use]
+    pub fn others(&self) -> Targets {
         let mut others = self.everybody();
         others.remove(self.worker);
         others

@@ -252,6 +252,11 @@ impl Tracking {
         self.show(&tables);
     }
 
+    /// The clients that are told in the place of others.
+    pub fn targets(&self) -> BTreeSet<u64> {
+        self.tables.borrow().clients.values().map(|mode| mode.redirect).filter(|target| *target != 0).collect()
+    }
+
     /// Notes that the client that was told in this one's place is gone.
     pub fn redirect_is_broken(&self, client: u64) {
         if let Some(mode) = self.tables.borrow_mut().clients.get_mut(&client) {
