@@ -20,6 +20,8 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("monitor", 1, monitor).fl
 const SHOWN_BYTES: usize = 128;
 /// Arguments that such a line shows at most.
 const SHOWN_ARGS: usize = 32;
+/// Between two arguments.
+const SEPARATOR: &[u8] = b" \"";
 /// What is shown in place of a secret.
 pub(super) const REDACTED: &[u8] = b"(redacted)";
 
@@ -91,11 +93,11 @@ fn show_to_monitors(call: &Call<'_, '_>, command: &Command) {
     }
     let monitors = &call.env.state.monitors;
     let max = call.env.state.bus.longest() - 64;
-    let mut line = line_of(call.session, call.env.now_ms, &call.args, command, usize::MAX, usize::MAX);
-    if line.len() > max {
-        line = line_of(call.session, call.env.now_ms, &call.args, command, SHOWN_ARGS, SHOWN_BYTES);
-    }
-    monitors.lines.borrow_mut().push(line);
+    let line = |max_args, max_bytes| line_of(call.session, call.env.now_ms, &call.args, command, max_args, max_bytes);
+    // What is too long as it stands need not be escaped to find that out.
+    let may_fit = call.args.iter().map(|arg| arg.len() + SEPARATOR.len()).sum::<usize>() <= max;
+    let whole = may_fit.then(|| line(usize::MAX, usize::MAX)).filter(|line| line.len() <= max);
+    monitors.lines.borrow_mut().push(whole.unwrap_or_else(|| line(SHOWN_ARGS, SHOWN_BYTES)));
 }
 
 /// `+<seconds>.<micros> [<db> <address>] "<argument>"...`
@@ -111,7 +113,7 @@ fn line_of(
     let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
     let _ = write!(line, "+{seconds}.{micros:06} [{} {}]", session.db, session.addr);
     for (at, arg) in args.iter().enumerate().take(max_args) {
-        line.extend_from_slice(b" \"");
+        line.extend_from_slice(SEPARATOR);
         let shown = if is_secret(args, command, at) { REDACTED } else { arg };
         escape(&shown[..shown.len().min(max_bytes)], &mut line);
         line.extend_from_slice(if shown.len() > max_bytes { b"...\"" } else { b"\"" });
@@ -157,4 +159,30 @@ fn monitor(call: &mut Call<'_, '_>) -> Answer {
     call.session.monitors = true;
     call.session.dirty = true;
     Ok(Reply::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Message, testing::Server};
+
+    fn line(server: &Server, request: &str) -> String {
+        server.run(request);
+        let letter = server.state.bus.next().expect("a line");
+        let Some(Message::Monitor { line }) = Message::decode(&letter.bytes) else { panic!("a line") };
+        String::from_utf8_lossy(line).split_once("] ").expect("an address").1.trim_end().to_owned()
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_shows_where_its_arguments_begin() {
+        let server = Server::new();
+        server.run("monitor");
+        let text = "x".repeat(10_000);
+        assert_eq!(line(&server, &format!("echo {text}")), format!("\"echo\" \"{text}\""));
+        let text = "x".repeat(40_000);
+        assert_eq!(line(&server, &format!("echo {text}")), format!("\"echo\" \"{}...\"", &text[..128]));
+        let escaped = "\\x01".repeat(10_000);
+        assert_eq!(line(&server, &format!("echo \"{escaped}\"")), format!("\"echo\" \"{}...\"", &escaped[..4 * 128]));
+        let shown = line(&server, &format!("mget{}", " k".repeat(20_000)));
+        assert!(shown.ends_with("\"k\" ... (19969 more arguments)"), "{shown}");
+    }
 }
