@@ -25,7 +25,7 @@ fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
     let Env { state, store, now_ms, .. } = call.env;
     let about_absent = if reads { Class::Miss } else { Class::New };
     state.notices.forget_absent();
-    for key in keys_of(call, command).filter(|key| key.len() <= MAX_KV_KEY_BYTES) {
+    for key in keys_of(call, command) {
         look_at(state, store, *now_ms, (call.db(), key), about_absent)?;
     }
     state.notices.tell_departures(store);
@@ -64,11 +64,15 @@ fn look_at(state: &WorkerState, store: &Store, now_ms: u64, (db, key): (u8, &[u8
     Ok(())
 }
 
-/// The keys that a request names.
+/// The keys that a request names; what is too long to be one cannot be read, nor change.
 fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let args = call.args;
     let specs = command.specs_of_keys().filter(|spec| spec.access != NOT_KEY);
-    specs.filter_map(move |spec| spec.places(&args)).flatten().map(move |at| args.get(at))
+    specs
+        .filter_map(move |spec| spec.places(&args))
+        .flatten()
+        .map(move |at| args.get(at))
+        .filter(|key| key.len() <= MAX_KV_KEY_BYTES)
 }
 
 /// After a command was carried out: a read tells of what it did not find.

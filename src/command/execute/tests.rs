@@ -169,3 +169,24 @@ fn exec_that_waits_too_long_ends_its_transaction() {
     assert!(matches!(reply, Reply::Error(text) if text.starts_with("BUSY ")));
     assert_eq!(session.transaction.queued(), None);
 }
+
+/// Keys that are too long to be read were noted for clients that cache, whole, and stayed for good, as they never change.
+#[test]
+fn what_is_too_long_to_be_a_key_is_not_noted() {
+    let server = Server::new();
+    server.store.statistics().select(Some(0));
+    server.run("client tracking on");
+    let long = vec![b'k'; crate::store::limits::MAX_KV_KEY_BYTES + 1];
+    let (bytes, ranges) = lay_out(&[b"get".to_vec(), long.clone()]);
+    let outcome = execute(&Args::new(&bytes, &ranges), &mut server.session.borrow_mut(), &server.env());
+    assert!(matches!(outcome, Outcome::Done(Reply::Error(_))));
+    server.run("get k");
+    assert_eq!(server.store.statistics().sum(Stat::TrackingKeys), 1);
+    server.run("client tracking off");
+    let follow = ["client", "tracking", "on", "bcast", "prefix"].map(|word| word.as_bytes().to_vec());
+    let (bytes, ranges) = lay_out(&[&follow[..], &[long]].concat());
+    let outcome = execute(&Args::new(&bytes, &ranges), &mut server.session.borrow_mut(), &server.env());
+    assert!(matches!(outcome, Outcome::Done(Reply::Error(text)) if text.contains("key")));
+    server.run("client tracking on bcast prefix k");
+    assert_eq!(server.store.statistics().sum(Stat::TrackingPrefixes), 1);
+}

@@ -38,7 +38,7 @@ fn options<'a>(call: &Call<'a, '_>) -> Answer<(Mode, Vec<&'a [u8]>)> {
             mode.redirect = redirect(call, at, mode.redirect)?;
         } else if call.args.is(at, "PREFIX") && has_next {
             at += 1;
-            prefixes.push(call.arg(at));
+            prefixes.push(call.key(at)?);
         } else if call.args.is(at, "BCAST") {
             mode.broadcast = true;
         } else if call.args.is(at, "OPTIN") {

@@ -26,6 +26,9 @@ pub struct Push {
     pub keys: Option<Vec<Vec<u8>>>,
 }
 
+/// Pairs of a key and a client below which nobody looks for clients that are gone.
+const FEW_ITEMS: usize = 1024;
+
 /// Changed keys, each with the client that changed it.
 type Changed = BTreeMap<Vec<u8>, u64>;
 
@@ -36,6 +39,8 @@ struct Tables {
     keys: HashMap<Vec<u8>, BTreeSet<u64>>,
     /// Pairs of a key and a client.
     items: usize,
+    /// Those that were left when the clients that are gone were last taken out.
+    items_kept: usize,
     /// Keys in each bucket of the shared words.
     in_bucket: Vec<u32>,
     /// The clients that follow a prefix.
@@ -134,8 +139,26 @@ impl Tracking {
         for key in keys {
             self.remember_key(&mut tables, client, key);
         }
+        if tables.items > 2 * tables.items_kept + FEW_ITEMS {
+            self.forget_the_gone(&mut tables);
+        }
         self.trim_tables(&mut tables, max);
         self.show(&tables);
+    }
+
+    /// Takes the clients that are gone out of the sets of readers: those of a key that never changes would grow with each client that reads it and
+    /// leaves. Done when there are twice as many pairs as were left the last time, so that the search costs each of them a few steps.
+    fn forget_the_gone(&self, tables: &mut Tables) {
+        let Tables { clients, keys, items, .. } = tables;
+        for readers in keys.values_mut() {
+            let before = readers.len();
+            readers.retain(|client| clients.contains_key(client));
+            *items -= before - readers.len();
+        }
+        let unread: Vec<Vec<u8>> =
+            keys.iter().filter(|(_, readers)| readers.is_empty()).map(|(key, _)| key.clone()).collect();
+        unread.iter().for_each(|key| drop(self.forget_key(tables, key)));
+        tables.items_kept = tables.items;
     }
 
     fn remember_key(&self, tables: &mut Tables, client: u64, key: &[u8]) {
@@ -178,7 +201,7 @@ impl Tracking {
             }
         }
         tables.keys = HashMap::new();
-        tables.items = 0;
+        (tables.items, tables.items_kept) = (0, 0);
     }
 
     /// Notes that a client, or nobody (0), has changed a key.
@@ -403,6 +426,23 @@ mod tests {
         tracking.remember(1, [&b"x"[..], b"y"].into_iter(), 1);
         assert_eq!(told(&tracking).len(), 2);
         assert_eq!(tracking.store.statistics().sum(Stat::TrackingKeys), 1);
+    }
+
+    /// The readers of a key that does not change grew by one with each client that had come, read it and left.
+    #[test]
+    fn readers_that_are_gone_are_forgotten() {
+        let tracking = tracking();
+        tracking.turn_on(1, Mode::default());
+        read(&tracking, 1, &["a"]);
+        for client in 2..10_000 {
+            tracking.turn_on(client, Mode::default());
+            read(&tracking, client, &["a", "b"]);
+            tracking.turn_off(client);
+        }
+        assert!(tracking.store.statistics().sum(Stat::TrackingItems) < 4096);
+        tracking.forget_the_gone(&mut tracking.tables.borrow_mut());
+        assert_eq!((is_noted(&tracking, b"a"), is_noted(&tracking, b"b")), (true, false));
+        assert_eq!(told_of(&tracking, 0, "a"), [(1, "a".to_owned())]);
     }
 
     #[test]
