@@ -41,7 +41,10 @@ impl Pause {
 
     /// Whether a command has to wait for its end.
     pub(super) fn holds(self, command: &Command, session: &Session, now_ms: u64) -> bool {
-        self.lasts(now_ms) && (self.of_all || is_write(command) || session.would_write(command))
+        // Whoever wants to end it need not wait for its end.
+        self.lasts(now_ms)
+            && command.full_name != "client|unpause"
+            && (self.of_all || is_write(command) || session.would_write(command))
     }
 
     /// Whether a request that is no command has to wait for its end.
@@ -101,7 +104,9 @@ pub(super) fn pause(call: &mut Call<'_, '_>) -> Answer {
     let ms = parse_int(call.arg(2)).ok_or(Refusal::from(wrong))?;
     let ms = u64::try_from(ms).map_err(|_| Refusal::from("ERR timeout is negative"))?;
     let now_ms = call.env.now_ms;
-    let until_ms = now_ms.checked_add(ms).ok_or(Refusal::from(wrong))?;
+    // Redis keeps the end of a pause as a signed number.
+    let until_ms = now_ms.checked_add(ms).filter(|&until_ms| i64::try_from(until_ms).is_ok());
+    let until_ms = until_ms.ok_or(Refusal::from("ERR timeout is out of range"))?;
     call.env.state.settings.change_pause(|pause| pause.and(Pause { until_ms, of_all }, now_ms))?;
     Ok(Reply::OK)
 }

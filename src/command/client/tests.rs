@@ -161,6 +161,7 @@ fn a_pause_holds_commands_back() {
         &[
             ("CLIENT PAUSE x", "-ERR timeout is not an integer or out of range"),
             ("CLIENT PAUSE -1", "-ERR timeout is negative"),
+            ("CLIENT PAUSE 9223372036854775807", "-ERR timeout is out of range"),
             ("CLIENT PAUSE 1 SOME", "-ERR CLIENT PAUSE mode must be WRITE or ALL"),
             ("CLIENT PAUSE 1000 WRITE", "+OK"),
             ("GET a", "$-1"),
@@ -174,6 +175,9 @@ fn a_pause_holds_commands_back() {
     assert_eq!(server.run("SET a 1"), "+OK");
     other.refresh().unwrap();
     assert!(!other.pause().lasts(server.now_ms.get()));
+    server.run("CLIENT PAUSE 1000000");
+    assert!(is_held(&server, &[b"PING"]));
+    assert_eq!(server.run("CLIENT UNPAUSE"), "+OK", "however long the pause was to be");
     server.run("CLIENT PAUSE 1000");
     assert!(is_held(&server, &[b"PING"]));
     server.now_ms.set(server.now_ms.get() + 1000);
