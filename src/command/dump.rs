@@ -4,7 +4,7 @@ use super::{
     Class, Reply,
     call::Call,
     keyspec::OW_UPDATE,
-    rdb::{self, Value, Wrong},
+    rdb::{self, Limits, Value, Wrong},
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{Command, READ, WRITE},
     whole,
@@ -85,10 +85,7 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
         return refuse(TAKEN);
     }
     let ttl = u64::try_from(call.int(2)?).map_err(|_| Refusal::from("ERR Invalid TTL value, must be >= 0"))?;
-    let value = rdb::read(call.arg(3), call.env.config.max_value).map_err(|wrong| match wrong {
-        Wrong::Footer => "ERR DUMP payload version or checksum are wrong",
-        Wrong::Contents => "ERR Bad data format",
-    })?;
+    let value = read(call, 3)?;
     let expiry = match (ttl, options.absolute) {
         (0, _) => Expiry::Never,
         (at_ms, true) => Expiry::At(at_ms),
@@ -114,6 +111,20 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
     call.count_writes(1);
     call.notify(Class::Generic, "restore", key);
     Ok(Reply::OK)
+}
+
+/// Argument `index` as a value that was dumped. What it takes in memory is bounded as a reply is, but may be any string.
+fn read(call: &Call<'_, '_>, index: usize) -> Answer<Value> {
+    let string = call.env.config.max_value;
+    let total = call.env.config.output_limit.max(string.saturating_mul(2));
+    rdb::read(call.arg(index), Limits { string, total }).map_err(|wrong| match wrong {
+        Wrong::Footer => "ERR DUMP payload version or checksum are wrong".into(),
+        Wrong::Contents => "ERR Bad data format".into(),
+        Wrong::TooLarge => {
+            format!("ERR the value is too large ({string} bytes for each part and {total} for all of it at most)")
+                .into()
+        }
+    })
 }
 
 /// Makes a string in one step, unless there is such a key and it is not to be replaced: whether that is so.
