@@ -54,6 +54,16 @@ impl<'a> Call<'a, '_> {
         self.env.state.acl.account(name.as_bytes()).is_some()
     }
 
+    /// Bytes that a reply may have: those that a client may leave unread.
+    pub(crate) fn max_reply(&self) -> usize {
+        self.env.config.output_limit
+    }
+
+    /// Why a reply that would be longer than [`Self::max_reply`] is not given.
+    pub(crate) fn too_large(&self, what: &str) -> Refusal {
+        format!("ERR the {what} are too large for one reply ({} bytes at most)", self.max_reply()).into()
+    }
+
     /// Counts a read.
     pub(crate) fn count_read(&self, hit: bool) {
         self.count_reads(1, usize::from(hit));

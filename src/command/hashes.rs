@@ -167,14 +167,15 @@ fn hget(call: &mut Call<'_, '_>) -> Answer {
 
 fn hmget(call: &mut Call<'_, '_>) -> Answer {
     let names: Vec<&[u8]> = call.args.from(2).collect();
-    let values = call.kv().fields(call.db(), call.key(1)?, &names)?;
+    let values = call.kv().fields(call.db(), call.key(1)?, &names, call.max_reply())?;
+    let values = values.ok_or_else(|| call.too_large("values"))?;
     call.count_reads(values.len(), values.iter().flatten().count());
     Ok(Reply::Array(values.into_iter().map(Reply::bulk_or_null).collect()))
 }
 
 /// All fields and values, unless they are more than a client may leave unread.
 fn all_pairs(call: &Call<'_, '_>) -> Answer<Vec<Pair>> {
-    let max = call.env.config.output_limit;
+    let max = call.max_reply();
     let pairs = call.kv().pairs(call.db(), call.key(1)?, max)?;
     let pairs = pairs.ok_or_else(|| {
         Refusal::from(format!("ERR the hash is too large for one reply ({max} bytes at most), use HSCAN"))
@@ -214,14 +215,26 @@ fn hstrlen(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::Int(len.unwrap_or(0) as i64))
 }
 
-/// Removes fields; the values of those that were there.
+/// Removes fields; the values of those that were there, if they are asked for and a reply may have as many bytes.
 fn remove(call: &mut Call<'_, '_>, names: &[&[u8]], with_values: bool) -> Answer<Vec<Option<Vec<u8>>>> {
-    let key = call.key(1)?;
-    let mut values = vec![None; names.len()];
-    call.kv().change_fields(call.db(), key, names, with_values, &mut |number, value| {
+    let (key, max) = (call.key(1)?, call.max_reply());
+    let mut values: Vec<Option<Vec<u8>>> = vec![None; names.len()];
+    let mut bytes = 0;
+    let removed = call.kv().change_fields(call.db(), key, names, with_values, &mut |number, value| {
+        // The field may have been shown before, with another value.
+        bytes -= values[number].take().map_or(0, |shown| shown.len());
+        let len = bytes + value.map_or(0, <[u8]>::len);
+        if len > max {
+            return Err(Error::TooLarge { what: "values", len, max });
+        }
+        bytes = len;
         values[number] = value.map(<[u8]>::to_vec);
         Ok(FieldUpdate::Remove)
-    })?;
+    });
+    match removed {
+        Err(Error::TooLarge { .. }) => return Err(call.too_large("values")),
+        removed => removed?,
+    }
     if values.iter().any(Option::is_some) {
         call.count_writes(1);
         call.notify(Class::Hash, "hdel", key);
@@ -326,32 +339,44 @@ fn hscan(call: &mut Call<'_, '_>) -> Answer {
     Ok(Reply::Array(vec![Reply::Bulk(page.cursor.to_string().into_bytes()), Reply::Array(found)]))
 }
 
+/// The fields at the places that `choose` names.
+fn chosen(call: &Call<'_, '_>, with_values: bool, choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Answer<Vec<Pair>> {
+    let chosen = call.kv().choose_fields(call.db(), call.key(1)?, with_values, call.max_reply(), choose)?;
+    let chosen = chosen.ok_or_else(|| call.too_large("fields"))?;
+    call.count_read(!chosen.is_empty());
+    Ok(chosen)
+}
+
 /// How many fields HRANDFIELD is asked for: different ones, or with repetitions if the number is negative.
+fn wanted(call: &Call<'_, '_>) -> Answer<i64> {
+    match call.int(2)? {
+        i64::MIN => refuse(format!("ERR value is out of range, value must between {} and {}", -i64::MAX, i64::MAX)),
+        wanted => Ok(wanted),
+    }
+}
+
 fn hrandfield(call: &mut Call<'_, '_>) -> Answer {
-    let key = call.key(1)?;
     if call.args.len() == 2 {
-        let mut chosen = call.kv().choose_fields(call.db(), key, &mut |len| vec![random_below(len)])?;
-        call.count_read(!chosen.is_empty());
+        let mut chosen = chosen(call, false, &mut |len| vec![random_below(len)])?;
         return Ok(chosen.pop().map_or(Reply::Null, |(field, _)| Reply::Bulk(field)));
     }
-    let wanted = parse_int(call.arg(2)).ok_or(Refusal::from(NOT_AN_INTEGER))?;
+    let wanted = wanted(call)?;
+    let most = wanted.unsigned_abs();
     let with_values = match call.args.len() {
         3 => false,
         4 if call.args.is(3, "WITHVALUES") => true,
         _ => return refuse(SYNTAX),
     };
-    if wanted == i64::MIN || (with_values && wanted.unsigned_abs() > i64::MAX as u64 / 2) {
+    if with_values && most > i64::MAX as u64 / 2 {
         return refuse("ERR value is out of range");
     }
-    let most = wanted.unsigned_abs();
     if wanted < 0 && most > MAX_RANDOM {
         return refuse(format!("ERR value is out of range, at most {MAX_RANDOM} fields are returned at once"));
     }
-    let chosen = call.kv().choose_fields(call.db(), key, &mut |len| match wanted < 0 {
+    let chosen = chosen(call, with_values, &mut |len| match wanted < 0 {
         true => (0..most).map(|_| random_below(len)).collect(),
         false => different(len, most.min(len)),
     })?;
-    call.count_read(!chosen.is_empty());
     Ok(Reply::Array(if with_values { with_their_values(call, chosen) } else { only_fields(chosen) }))
 }
 

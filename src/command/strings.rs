@@ -138,14 +138,14 @@ fn mget(call: &mut Call<'_, '_>) -> Answer {
 /// Refuses to gather more than a client may leave unread. So few keys that their values cannot be as long are not
 /// worth the look.
 fn check_reply_size(call: &Call<'_, '_>, keys: &[&[u8]]) -> Answer<()> {
-    let (mut bytes, max) = (0, call.env.config.output_limit as u64);
+    let (mut bytes, max) = (0, call.max_reply() as u64);
     if (keys.len() as u64).saturating_mul(call.env.config.max_value as u64) <= max {
         return Ok(());
     }
     for key in keys {
         bytes += call.kv().strlen(call.db(), key)?;
         if bytes > max {
-            return refuse(format!("ERR the values are too large for one reply ({max} bytes at most)"));
+            return Err(call.too_large("values"));
         }
     }
     Ok(())

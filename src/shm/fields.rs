@@ -175,6 +175,9 @@ impl Entry<'_> {
 
     /// Appends the field to `out`.
     pub(crate) fn read_field(&self, segment: &Segment, out: &mut Vec<u8>) -> Read<()> {
+        if let Some((block, form)) = self.block() {
+            return heap::read_formed(segment, block, form, self.field, out).then_some(()).ok_or(Torn);
+        }
         let end = out.len() + self.field;
         self.read_both(segment, out)?;
         out.truncate(end);
@@ -261,12 +264,12 @@ impl<'a> Fields<'a> {
         Ok(Some(entry.value_len()))
     }
 
-    /// Appends the `index`-th field, in the order of the tree, and its value; `None` if there are fewer.
+    /// Appends the `index`-th field, in the order of the tree, and its value, if that is asked for; false if there are fewer.
     ///
     /// # Errors
     ///
     /// [`Torn`].
-    pub fn nth(&self, mut index: u64, field: &mut Vec<u8>, value: &mut Vec<u8>) -> Read<bool> {
+    pub fn nth(&self, mut index: u64, field: &mut Vec<u8>, mut value: Option<&mut Vec<u8>>) -> Read<bool> {
         let mut block = self.root;
         for _ in 0..MAX_DEPTH {
             let node = Node::at(self.segment, block)?;
@@ -276,7 +279,9 @@ impl<'a> Fields<'a> {
                     found = index == 0;
                     if found {
                         entry.read_field(self.segment, field)?;
-                        entry.read_value(self.segment, value)?;
+                        if let Some(value) = &mut value {
+                            entry.read_value(self.segment, value)?;
+                        }
                     }
                     index = index.wrapping_sub(1);
                     Ok(!found)

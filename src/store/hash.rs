@@ -39,17 +39,25 @@ pub trait HashBackend: Send + Sync {
     fn field(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<Vec<u8>>>;
     /// Bytes of a field's value.
     fn field_len(&self, db: u8, key: &[u8], field: &[u8]) -> Result<Option<usize>>;
-    /// Several values as of one instant.
-    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
+    /// Several values as of one instant; `None` if they have more than `max` bytes, a field that is named twice counting twice.
+    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]], max: usize) -> Result<Option<Vec<Option<Vec<u8>>>>>;
     /// How many fields there are.
     fn field_count(&self, db: u8, key: &[u8]) -> Result<u64>;
     /// All fields and values as of one instant, in no order; `None` if they have more than `max` bytes.
     fn pairs(&self, db: u8, key: &[u8], max: usize) -> Result<Option<Vec<Pair>>>;
-    /// The next fields, about `count` of them, from `cursor` on (0: from the start). A field that is present
+    /// The next fields, about `count` of them, and fewer if they are large, from `cursor` on (0: from the start). A field that is present
     /// from the first page to the last is returned once.
     fn scan_fields(&self, db: u8, key: &[u8], cursor: u64, count: usize) -> Result<FieldPage>;
-    /// The fields at the places that `choose` names when it is told how many fields there are, as of one instant.
-    fn choose_fields(&self, db: u8, key: &[u8], choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Result<Vec<Pair>>;
+    /// The fields at the places that `choose` names when it is told how many fields there are, as of one instant, with their values or
+    /// with empty ones; `None` if what is returned would have more than `max` bytes.
+    fn choose_fields(
+        &self,
+        db: u8,
+        key: &[u8],
+        with_values: bool,
+        max: usize,
+        choose: &mut dyn FnMut(u64) -> Vec<u64>,
+    ) -> Result<Option<Vec<Pair>>>;
     /// Changes fields in one atomic step, all or, if `decide` refuses one of them, none. It may be asked several times; it is shown the
     /// values if `with_values`, and otherwise empty ones. A field that is named twice is there for the first of them as before, and
     /// for the second as the first left it. The key is made with its first field, goes with its last, and keeps its expiry.

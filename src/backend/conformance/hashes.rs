@@ -75,10 +75,10 @@ fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub(crate) fn an_absent_hash_has_no_fields(store: &Store) {
     let kv = store.kv();
     assert_eq!((kv.field(0, b"h", b"a"), kv.field_len(0, b"h", b"a")), (Ok(None), Ok(None)));
-    assert_eq!((kv.fields(0, b"h", &[b"a", b"b"]), kv.field_count(0, b"h")), (Ok(vec![None, None]), Ok(0)));
+    assert_eq!((kv.fields(0, b"h", &[b"a", b"b"], 0), kv.field_count(0, b"h")), (Ok(Some(vec![None, None])), Ok(0)));
     assert_eq!((kv.pairs(0, b"h", 0), kv.is_packed(0, b"h")), (Ok(Some(vec![])), Ok(false)));
     assert_eq!(kv.scan_fields(0, b"h", 0, 10), Ok(FieldPage { cursor: 0, pairs: vec![] }));
-    assert_eq!(kv.choose_fields(0, b"h", &mut |count| (0..count).collect()), Ok(vec![]));
+    assert_eq!(kv.choose_fields(0, b"h", true, 0, &mut |count| (0..count).collect()), Ok(Some(vec![])));
     let mut shown = Vec::new();
     let note = &mut |number: usize, value: Option<&[u8]>| {
         shown.push((number, value.is_some()));
@@ -99,7 +99,9 @@ pub(crate) fn fields_come_change_and_go(store: &Store) {
         (bytes("1"), bytes("22"), None)
     );
     assert_eq!((kv.field_len(0, b"h", b"b"), kv.field_len(0, b"h", b"c")), (Ok(Some(2)), Ok(None)));
-    assert_eq!(kv.fields(0, b"h", &[b"b", b"c", b"a", b"b"]), Ok(vec![bytes("22"), None, bytes("1"), bytes("22")]));
+    let named = |max| kv.fields(0, b"h", &[b"b", b"c", b"a", b"b"], max);
+    assert_eq!(named(5), Ok(Some(vec![bytes("22"), None, bytes("1"), bytes("22")])));
+    assert_eq!((named(4), named(0)), (Ok(None), Ok(None)), "a value counts as often as it is named");
     assert_eq!((all(store, "h"), kv.is_packed(0, b"h")), (map([("a", "1"), ("b", "22")]), Ok(true)));
     set(store, "h", &[(b"b", b"new"), (b"c", b"")]);
     remove(store, "h", &[b"a", b"none"]);
@@ -119,11 +121,11 @@ pub(crate) fn what_is_no_hash_is_the_wrong_kind(store: &Store) {
     let kv = store.kv();
     wrong(kv.field(0, b"s", b"a"));
     wrong(kv.field_len(0, b"s", b"a"));
-    wrong(kv.fields(0, b"s", &[b"a"]));
+    wrong(kv.fields(0, b"s", &[b"a"], 100));
     wrong(kv.field_count(0, b"s"));
     wrong(kv.pairs(0, b"s", 100));
     wrong(kv.scan_fields(0, b"s", 0, 10));
-    wrong(kv.choose_fields(0, b"s", &mut |_| vec![0]));
+    wrong(kv.choose_fields(0, b"s", true, 100, &mut |_| vec![0]));
     wrong(kv.change_fields(0, b"s", &[b"a"], false, &mut |_, _| Ok(FieldUpdate::Set(b"1"[..].into()))));
     wrong(kv.is_packed(0, b"s"));
     wrong(kv.get(0, b"h", &mut Vec::new()));
@@ -257,7 +259,7 @@ pub(crate) fn a_large_hash_comes_and_goes(store: &Store) {
     assert_eq!(store.kv().is_packed(0, b"h"), Ok(false));
     let fields: Vec<&[u8]> = made.keys().map(Vec::as_slice).collect();
     let values: Vec<_> = made.values().cloned().map(Some).collect();
-    assert!(store.kv().fields(0, b"h", &fields) == Ok(values));
+    assert!(store.kv().fields(0, b"h", &fields, usize::MAX) == Ok(Some(values)));
     let gone: Vec<Vec<u8>> = made.keys().step_by(3).cloned().collect();
     remove(store, "h", &gone.iter().map(Vec::as_slice).collect::<Vec<_>>());
     gone.iter().for_each(|field| drop(made.remove(field)));
@@ -291,13 +293,21 @@ pub(crate) fn a_scan_returns_every_field_once(store: &Store) {
 pub(crate) fn chosen_fields_are_those_of_their_places(store: &Store) {
     let made = many(store);
     let kv = store.kv();
-    let chosen = kv.choose_fields(0, b"h", &mut |count| (0..count).collect()).unwrap();
+    let choose =
+        |choose: &mut dyn FnMut(u64) -> Vec<u64>| kv.choose_fields(0, b"h", true, usize::MAX, choose).unwrap().unwrap();
+    let chosen = choose(&mut |count| (0..count).collect());
     assert!(chosen.iter().cloned().collect::<BTreeMap<_, _>>() == made && chosen.len() == made.len());
-    let some = kv.choose_fields(0, b"h", &mut |count| vec![count - 1, 7, 7, 0]).unwrap();
+    let some = choose(&mut |count| vec![count - 1, 7, 7, 0]);
     let expected: Vec<_> = [MANY as usize - 1, 7, 7, 0].iter().map(|&place| chosen[place].clone()).collect();
     assert!(some == expected);
-    assert_eq!(kv.choose_fields(0, b"h", &mut |count| vec![count, u64::MAX]), Ok(vec![]));
-    assert_eq!(kv.choose_fields(0, b"h", &mut |_| vec![]), Ok(vec![]));
+    assert_eq!(choose(&mut |count| vec![count, u64::MAX]), []);
+    assert_eq!(choose(&mut |_| vec![]), []);
+    let names: Vec<_> = [7, 7].iter().map(|&place: &usize| (chosen[place].0.clone(), Vec::new())).collect();
+    let bytes = 2 * chosen[7].0.len();
+    let only_names = |max| kv.choose_fields(0, b"h", false, max, &mut |_| vec![7, 7]);
+    assert_eq!((only_names(bytes), only_names(bytes - 1)), (Ok(Some(names)), Ok(None)));
+    let with_values = bytes + 2 * chosen[7].1.len();
+    assert_eq!(kv.choose_fields(0, b"h", true, with_values - 1, &mut |_| vec![7, 7]), Ok(None));
 }
 
 pub(crate) fn hashes_give_their_memory_back(store: &Store) {

@@ -28,9 +28,10 @@ impl HashBackend for MemoryKeyspace {
         Ok(self.field(db, key, field)?.map(|value| value.len()))
     }
 
-    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]], max: usize) -> Result<Option<Vec<Option<Vec<u8>>>>> {
         let held = self.open(db, &[key])?.fields(key)?;
-        Ok(fields.iter().map(|&field| held.get(field).cloned()).collect())
+        let bytes: usize = fields.iter().filter_map(|&field| held.get(field)).map(Vec::len).sum();
+        Ok((bytes <= max).then(|| fields.iter().map(|&field| held.get(field).cloned()).collect()))
     }
 
     fn field_count(&self, db: u8, key: &[u8]) -> Result<u64> {
@@ -52,12 +53,25 @@ impl HashBackend for MemoryKeyspace {
         Ok(FieldPage { cursor: cursor_after, pairs })
     }
 
-    fn choose_fields(&self, db: u8, key: &[u8], choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Result<Vec<Pair>> {
-        let held: Vec<Pair> = self.open(db, &[key])?.fields(key)?.into_iter().collect();
+    fn choose_fields(
+        &self,
+        db: u8,
+        key: &[u8],
+        with_values: bool,
+        max: usize,
+        choose: &mut dyn FnMut(u64) -> Vec<u64>,
+    ) -> Result<Option<Vec<Pair>>> {
+        let mut held: Vec<Pair> = self.open(db, &[key])?.fields(key)?.into_iter().collect();
         if held.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
-        Ok(choose(held.len() as u64).into_iter().filter_map(|place| held.get(place as usize).cloned()).collect())
+        if !with_values {
+            held.iter_mut().for_each(|(_, value)| value.clear());
+        }
+        let places = choose(held.len() as u64);
+        let chosen: Vec<&Pair> = places.iter().filter_map(|&place| held.get(place as usize)).collect();
+        let bytes: usize = chosen.iter().map(|(field, value)| field.len() + value.len()).sum();
+        Ok((bytes <= max).then(|| chosen.into_iter().cloned().collect()))
     }
 
     fn change_fields<'v>(

@@ -101,14 +101,16 @@ impl HashOp {
             }
             Self::Fields(number, at) => {
                 let fields: Vec<_> = at.iter().map(|at| field(*at)).collect();
-                kv.fields(db, &key(*number), &fields.iter().map(Vec::as_slice).collect::<Vec<_>>()).into()
+                let fields: Vec<_> = fields.iter().map(Vec::as_slice).collect();
+                kv.fields(db, &key(*number), &fields, usize::MAX).map(Option::unwrap_or_default).into()
             }
             Self::Count(number) => kv.field_count(db, &key(*number)).into(),
             Self::Pairs(number, max) => kv.pairs(db, &key(*number), *max).map(|pairs| pairs.map(sorted)).into(),
             Self::Scan(number, count) => scan(store, db, &key(*number), *count).map(Some).into(),
             Self::Choose(number) => {
-                let chosen = kv.choose_fields(db, &key(*number), &mut |count| (0..=count).collect());
-                chosen.map(sorted).map(Some).into()
+                let all = &mut |count| (0..=count).collect();
+                let chosen = kv.choose_fields(db, &key(*number), true, usize::MAX, all);
+                chosen.map(|chosen| chosen.map(sorted)).into()
             }
             Self::Change(number, changes) => {
                 let fields: Vec<_> = changes.iter().map(|(at, _)| field(*at)).collect();

@@ -12,6 +12,8 @@ use crate::{
 /// Fields, and bytes of each field and value, up to which a hash is a small one, as Redis has it by default.
 const SMALL_FIELDS: u64 = 128;
 const SMALL_BYTES: usize = 64;
+/// Bytes of fields and values after which a page ends, however many were asked for.
+const PAGE_BYTES: usize = 1 << 20;
 
 impl SharedStore {
     /// Looks at a hash; whether there is one.
@@ -50,18 +52,26 @@ impl HashBackend for SharedStore {
         Ok(len.filter(|_| is_hash))
     }
 
-    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        let mut values = Vec::new();
+    fn fields(&self, db: u8, key: &[u8], fields: &[&[u8]], max: usize) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        let (mut values, mut bytes) = (Vec::new(), 0);
         let is_hash = self.look(db, key, &mut |hash| {
             values.clear();
+            bytes = 0;
             for field in fields {
                 let mut value = Vec::new();
                 let there = hash.get(field, Some(&mut value))?.is_some();
+                bytes += value.len();
+                if bytes > max {
+                    break;
+                }
                 values.push(there.then_some(value));
             }
             Ok(())
         })?;
-        Ok(if is_hash { values } else { vec![None; fields.len()] })
+        match is_hash {
+            false => Ok(Some(vec![None; fields.len()])),
+            true => Ok((bytes <= max).then_some(values)),
+        }
     }
 
     fn field_count(&self, db: u8, key: &[u8]) -> Result<u64> {
@@ -97,14 +107,15 @@ impl HashBackend for SharedStore {
         let is_hash = self.look(db, key, &mut |hash| {
             (page.cursor, page.pairs) = (0, Vec::new());
             let packed = cursor == 0 && hash.is_small(SMALL_FIELDS, SMALL_BYTES)?;
-            let mut last = cursor;
+            let (mut last, mut bytes) = (cursor, 0);
             hash.each_from(cursor, &mut |hash, field, value| {
                 // A page ends between two hashes, because a cursor is a hash.
-                if !packed && page.pairs.len() >= count && hash != last {
+                if !packed && (page.pairs.len() >= count || bytes >= PAGE_BYTES) && hash != last {
                     page.cursor = hash;
                     return false;
                 }
                 last = hash;
+                bytes += field.len() + value.len();
                 page.pairs.push((field.to_vec(), value.to_vec()));
                 true
             })
@@ -112,19 +123,33 @@ impl HashBackend for SharedStore {
         Ok(if is_hash { page } else { FieldPage { cursor: 0, pairs: Vec::new() } })
     }
 
-    fn choose_fields(&self, db: u8, key: &[u8], choose: &mut dyn FnMut(u64) -> Vec<u64>) -> Result<Vec<Pair>> {
-        let mut pairs = Vec::new();
+    fn choose_fields(
+        &self,
+        db: u8,
+        key: &[u8],
+        with_values: bool,
+        max: usize,
+        choose: &mut dyn FnMut(u64) -> Vec<u64>,
+    ) -> Result<Option<Vec<Pair>>> {
+        let (mut pairs, mut bytes) = (Vec::new(), 0);
         let is_hash = self.look(db, key, &mut |hash| {
             pairs.clear();
+            bytes = 0;
             for place in choose(hash.len()) {
                 let (mut field, mut value) = (Vec::new(), Vec::new());
-                if hash.nth(place, &mut field, &mut value)? {
-                    pairs.push((field, value));
+                let there = hash.nth(place, &mut field, with_values.then_some(&mut value))?;
+                bytes += field.len() + value.len();
+                if bytes > max {
+                    break;
                 }
+                pairs.extend(there.then_some((field, value)));
             }
             Ok(())
         })?;
-        Ok(if is_hash { pairs } else { Vec::new() })
+        match is_hash {
+            false => Ok(Some(Vec::new())),
+            true => Ok((bytes <= max).then_some(pairs)),
+        }
     }
 
     fn change_fields<'v>(

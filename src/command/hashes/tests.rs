@@ -1,6 +1,9 @@
 //! Dialogues about hashes; the replies are those of Redis 7.
 
-use crate::command::testing::{Server, check};
+use crate::{
+    command::testing::{Server, check},
+    config::Config,
+};
 
 #[test]
 fn fields_are_set_read_and_deleted() {
@@ -137,10 +140,44 @@ fn fields_are_scanned_and_chosen() {
             ("HRANDFIELD h 1 WITHVALUES", "*2 $1 a $1 1"),
             ("HRANDFIELD none 3", "*0"),
             ("HRANDFIELD h 0", "*0"),
-            ("HRANDFIELD h -9223372036854775808", "-ERR value is out of range"),
+            (
+                "HRANDFIELD h -9223372036854775808",
+                "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
+            ("HRANDFIELD h -4611686018427387904 WITHVALUES", "-ERR value is out of range"),
+            ("HRANDFIELD h x", "-ERR value is not an integer or out of range"),
             ("HGETDEL h FIELDS 2 a b", "*2 $1 1 $-1"),
             ("EXISTS h", ":0"),
             ("HGETDEL h FIELDS 2 a", "-ERR The `numfields` parameter must match the number of arguments"),
         ],
     );
+}
+
+// A field that is named again and again, or drawn, once made a reply of any size out of a request of 40 bytes.
+#[test]
+fn no_reply_is_larger_than_a_client_may_leave_unread() {
+    let server = Server::with(Config { output_limit: 5000, ..Config::default() });
+    let value = "v".repeat(2000);
+    server.run(&format!("HSET h f {value} g {value}"));
+    server.run(&format!("SET s {value}"));
+    const VALUES: &str = "-ERR the values are too large for one reply (5000 bytes at most)";
+    const FIELDS: &str = "-ERR the fields are too large for one reply (5000 bytes at most)";
+    check(
+        &server,
+        &[
+            ("MGET s s s", VALUES),
+            ("HMGET h f f f", VALUES),
+            ("HRANDFIELD h -3 WITHVALUES", FIELDS),
+            ("HRANDFIELD h -6000", FIELDS),
+            ("HSET h k 1", ":1"),
+            ("HSET h l 2", ":1"),
+        ],
+    );
+    assert!(server.run("HMGET h f g").starts_with("*2 $2000 v"));
+    assert!(server.run("HRANDFIELD h -3").starts_with("*3 $1 "));
+    assert!(server.run("HRANDFIELD h 4 WITHVALUES").starts_with("*8 $1 "));
+    server.run(&format!("HSET h m {value}"));
+    check(&server, &[("HGETDEL h FIELDS 3 f g m", VALUES), ("HLEN h", ":5"), ("HRANDFIELD h 5 WITHVALUES", FIELDS)]);
+    assert!(server.run("HGETDEL h FIELDS 4 f g f g").starts_with("*4 $2000 v"));
+    check(&server, &[("HLEN h", ":3")]);
 }

@@ -513,7 +513,7 @@ fn read_in_every_way(keys: &Keys) {
         keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut { look }).unwrap();
     }
     for index in [0, 30, FIELDS - 1, u64::MAX] {
-        let look = |fields: Fields<'_>| fields.nth(index, &mut Vec::new(), &mut Vec::new()).map(drop);
+        let look = |fields: Fields<'_>| fields.nth(index, &mut Vec::new(), Some(&mut Vec::new())).map(drop);
         keys.read_fields(PATIENCE, NOW, 0, b"hash", &mut { look }).unwrap();
     }
     for hash in [0, u64::MAX / 2, u64::MAX] {

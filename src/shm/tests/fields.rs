@@ -54,10 +54,10 @@ fn compare(segment: &Segment, keys: &Keys, model: &Model) {
         assert_eq!(fields.get(b"no such field", None)?, None);
         for index in [0, fields.len() / 2, fields.len() - 1] {
             let (mut field, mut value) = (Vec::new(), Vec::new());
-            assert!(fields.nth(index, &mut field, &mut value)?);
+            assert!(fields.nth(index, &mut field, Some(&mut value))?);
             assert!(model[&field] == value);
         }
-        assert!(!fields.nth(fields.len(), &mut Vec::new(), &mut Vec::new())?);
+        assert!(!fields.nth(fields.len(), &mut Vec::new(), None)?);
         fields.each_from(0, &mut |hash, field, value| {
             assert!(hash >= last);
             last = hash;
