@@ -345,18 +345,6 @@ impl Counters {
         rows::read_key(&self.segment, &self.space, header.meta.load(Ordering::Relaxed), words, &mut name);
         Some((name, words[BODY_WORD].load(Ordering::Acquire) as i64))
     }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.space.count(&self.segment)
-    }
-
-    /// How many there can be.
-    #[must_use]
-    pub fn capacity(&self) -> u64 {
-        u64::from(self.space.rows)
-    }
 }
 
 #[inline]

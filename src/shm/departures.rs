@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
-use super::segment::Segment;
+use super::{keys::client_db, segment::Segment};
 
 /// Bytes of keys that are gathered at most.
 const MAX_BYTES: usize = 4 << 20;
@@ -60,8 +60,9 @@ impl Segment {
         departures.gone.try_lock().ok().map(|mut gone| std::mem::take(&mut *gone))
     }
 
-    /// Notes that a key went, if that is of interest to anybody. The caller holds no lock of the segment.
-    pub(crate) fn depart(&self, db: u8, key: Vec<u8>, evicted: bool) {
+    /// Notes that a key of this database of the records went, if that is of interest to anybody. The caller holds no lock of the segment, but its
+    /// flag is up, or it has the gate: the database is told by the number that it has for clients.
+    pub(crate) fn depart(&self, records_db: u8, key: Vec<u8>, evicted: bool) {
         let (departures, interest) = (self.departures(), self.interest());
         let listens = |word: &AtomicU64| word.load(Ordering::Relaxed) != 0;
         let audiences = [&interest.event_classes, &interest.tracking, &interest.broadcast, &interest.watchers];
@@ -74,6 +75,7 @@ impl Segment {
             return;
         }
         departures.any.store(true, Ordering::Relaxed);
+        let db = client_db(self, records_db);
         // Only threads of a library contend for it, and what they lose is told of as lost.
         if let Ok(mut gone) = departures.gone.try_lock() {
             gone.bytes += key.len() + size_of::<Departed>();

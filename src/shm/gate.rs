@@ -14,7 +14,10 @@
 //! Inside a transaction (see [`super::transaction`]) the thread has the gate already. It reads as if the gate were open, and closing
 //! it once more costs nothing and opens nothing.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{Ordering, fence},
+    time::Duration,
+};
 
 use shm_layout::slot::{Held, alive, lock};
 
@@ -208,4 +211,27 @@ pub(crate) fn sequence_if_open(segment: &Segment) -> Option<u64> {
 #[inline]
 pub(crate) fn unchanged(segment: &Segment, sequence: u64) -> bool {
     gate::unchanged(&segment.header().gate_sequence, sequence)
+}
+
+/// What `read` finds while the gate stays open; it may be asked several times. For sums and other reads that no row's sequence vouches for.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`] if the gate stays closed until `patience` is over.
+pub(crate) fn read_outside<T>(
+    segment: &Segment,
+    patience: Option<Duration>,
+    read: impl Fn() -> T,
+) -> Result<T, Refusal> {
+    locks::patiently(segment, patience, || {
+        let mut attempt = Attempt::default();
+        loop {
+            let seen = sequence(segment, &mut attempt)?;
+            let found = read();
+            fence(Ordering::Acquire);
+            if unchanged(segment, seen) {
+                return Ok(found);
+            }
+        }
+    })
 }

@@ -42,6 +42,7 @@ use super::{
     usage,
 };
 pub use batch::SetRule;
+pub(crate) use databases::client_db;
 pub use fields::Looked;
 pub use record::Kind;
 use record::Seen;
@@ -158,6 +159,23 @@ impl Keys {
         key: &[u8],
         mut out: Option<&mut Vec<u8>>,
     ) -> Result<Option<Value>, Refusal> {
+        let seen = self.read_seen(patience, now_ms, db, key, out.as_deref_mut())?;
+        if let (Some(seen), true) = (&seen, out.is_some()) {
+            usage::touch(&self.segment, &self.space, seen.row, now_ms);
+        }
+        Ok(seen.map(|seen| Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }))
+    }
+
+    /// As [`Keys::read`], and says what the record was; that is not counted as a use.
+    #[inline(always)]
+    fn read_seen(
+        &self,
+        patience: Option<Duration>,
+        now_ms: u64,
+        db: u8,
+        key: &[u8],
+        mut out: Option<&mut Vec<u8>>,
+    ) -> Result<Option<Seen>, Refusal> {
         let start = out.as_ref().map_or(0, |out| out.len());
         let mut attempt = Attempt::default();
         for _ in 0..OPTIMISM {
@@ -173,10 +191,7 @@ impl Keys {
                 if live.is_none() {
                     cut(&mut out, start);
                 }
-                if let (Some(seen), true) = (&live, out.is_some()) {
-                    usage::touch(&self.segment, &self.space, seen.row, now_ms);
-                }
-                return Ok(live.map(|seen| Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }));
+                return Ok(live);
             }
             cut(&mut out, start);
             std::hint::spin_loop();
@@ -192,23 +207,20 @@ impl Keys {
         (db, key): (u8, &[u8]),
         mut out: Option<&mut Vec<u8>>,
         start: usize,
-    ) -> Result<Option<Value>, Refusal> {
+    ) -> Result<Option<Seen>, Refusal> {
         patiently(&self.segment, patience, || {
             cut(&mut out, start);
             let mut writer = Writer::enter(&self.segment)?;
-            let Some(seen) = self.lock_key(&mut writer, self.key(db, key))? else {
+            let seen = self.lock_key(&mut writer, self.key(db, key))?;
+            let Some(seen) = seen.filter(|seen| !is_past(seen.expire_at(), now_ms)) else {
                 return Ok(None);
             };
-            if is_past(seen.expire_at(), now_ms) {
-                return Ok(None);
-            }
             let sound = out.as_deref_mut().is_none_or(|out| seen.read_value(&self.segment, out));
             if !sound {
                 // Nobody is at it, so it is damaged: what cannot be read is not there.
                 cut(&mut out, start);
-                return Ok(None);
             }
-            Ok(Some(Value { kind: seen.kind(), len: seen.len(), expire_at: seen.expire_at() }))
+            Ok(sound.then_some(seen))
         })
     }
 
@@ -230,22 +242,26 @@ impl Keys {
         }
     }
 
-    /// Keys of a database.
-    #[must_use]
-    pub fn len(&self, db: u8) -> u64 {
-        self.segment.sum_cell(slot::key_cell(self.records_db(db)))
+    /// Keys of a database, as of one instant with regard to transactions and whatever else needs the gate.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`].
+    pub fn len(&self, patience: Option<Duration>, db: u8) -> Result<u64, Refusal> {
+        self.sum(patience, db, slot::key_cell)
     }
 
-    /// Keys of a database that have an expiry.
-    #[must_use]
-    pub fn expiring(&self, db: u8) -> u64 {
-        self.segment.sum_cell(slot::expiring_cell(self.records_db(db)))
+    /// Keys of a database that have an expiry, as [`Keys::len`] counts them.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`].
+    pub fn expiring(&self, patience: Option<Duration>, db: u8) -> Result<u64, Refusal> {
+        self.sum(patience, db, slot::expiring_cell)
     }
 
-    /// Whether a database has no keys.
-    #[must_use]
-    pub fn is_empty(&self, db: u8) -> bool {
-        self.len(db) == 0
+    fn sum(&self, patience: Option<Duration>, db: u8, cell: fn(u8) -> usize) -> Result<u64, Refusal> {
+        gate::read_outside(&self.segment, patience, || self.segment.sum_cell(cell(self.records_db(db))))
     }
 }
 

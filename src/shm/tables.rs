@@ -159,9 +159,9 @@ impl Tables {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Gone`].
-    pub fn count(&self) -> Result<u64, Refusal> {
-        let count = self.space.count(&self.segment);
+    /// [`Refusal::Gone`], [`Refusal::Busy`].
+    pub fn count(&self, patience: Option<Duration>) -> Result<u64, Refusal> {
+        let count = gate::read_outside(&self.segment, patience, || self.space.count(&self.segment))?;
         self.check_current()?;
         Ok(count)
     }

@@ -355,12 +355,12 @@ impl KvBackend for SharedStore {
 
     fn len(&self, db: u8) -> Result<u64> {
         check(db, b"")?;
-        Ok(self.keys.len(db))
+        self.keys.len(self.patience, db).map_err(refused)
     }
 
     fn expiring(&self, db: u8) -> Result<u64> {
         check(db, b"")?;
-        Ok(self.keys.expiring(db))
+        self.keys.expiring(self.patience, db).map_err(refused)
     }
 
     fn usage(&self, db: u8, key: &[u8]) -> Result<Option<KeyUsage>> {

@@ -263,7 +263,7 @@ impl TableBackend for SharedTable {
     }
 
     fn count(&self) -> Result<u64> {
-        self.rows.count().map_err(|refusal| self.refused(refusal))
+        self.rows.count(self.patience).map_err(|refusal| self.refused(refusal))
     }
 
     fn scan(&self, cursor: u64, count: usize) -> Result<RowPage> {

@@ -54,7 +54,7 @@ fn every_policy_makes_room_for_what_is_written() {
         assert_eq!(refused > 0, policy == Policy::NoEviction, "{policy:?}");
         let there = assert_values_right(&keys, 12_000, len);
         assert!(there > 3000, "{policy:?}: {there}");
-        assert_eq!(there as u64, keys.len(0), "{policy:?}");
+        assert_eq!(there as u64, keys.len(None, 0).unwrap(), "{policy:?}");
         assert_eq!(segment.memory_use().evicted > 0, policy != Policy::NoEviction);
         assert_sound(&segment);
     }
@@ -72,7 +72,7 @@ fn what_never_expires_stays_under_a_volatile_policy() {
     // With nothing left that may go, writes are refused.
     let refused = (20_000..40_000).find(|&key| set(&keys, key, &value(key, 1000), 0).is_err());
     assert!(refused.is_some());
-    assert_eq!(keys.expiring(0), 0);
+    assert_eq!(keys.expiring(None, 0).unwrap(), 0);
     assert_sound(&segment);
 }
 
@@ -90,9 +90,9 @@ fn memory_goes_from_one_size_of_values_to_another() {
         }
     }
     // What can never fit costs the others nothing.
-    let before = keys.len(0);
+    let before = keys.len(None, 0).unwrap();
     assert!(set(&keys, key, &vec![0; 20 << 20], 0).is_err());
-    assert_eq!(keys.len(0), before);
+    assert_eq!(keys.len(None, 0).unwrap(), before);
     assert_sound(&segment);
 }
 
@@ -107,7 +107,7 @@ fn a_limit_below_the_segment_is_kept() {
         set(&keys, key, &value(key, 500), 0).unwrap();
         assert!(segment.memory_use().used() < limit + (1 << 20));
     }
-    assert!(keys.len(0) > 5000, "{}", keys.len(0));
+    assert!(keys.len(None, 0).unwrap() > 5000, "{}", keys.len(None, 0).unwrap());
     segment.set_memory_limit(limit - (2 << 20), Policy::NoEviction, 10, 1);
     assert_eq!(keys.make_room_below_limit(NOW), Err(Refusal::OutOfMemory));
     segment.set_memory_limit(limit - (2 << 20), Policy::AllKeysRandom, 10, 1);

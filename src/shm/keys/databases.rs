@@ -6,6 +6,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use shm_layout::limits::DATABASES;
+
 use super::{
     super::{
         crash::point,
@@ -45,12 +47,12 @@ impl Keys {
         })
     }
 
-    /// The database that clients call this one of the records.
-    #[must_use]
-    pub fn client_db(&self, records_db: u8) -> u8 {
-        let word = self.segment.header().databases.load(Ordering::Acquire);
-        (0..16).find(|&db| of_word(word, db) == records_db).unwrap_or(records_db)
-    }
+}
+
+/// The database that clients call this one of the records. The caller's flag is up, or it has the gate: nobody else swaps it meanwhile.
+pub(crate) fn client_db(segment: &Segment, records_db: u8) -> u8 {
+    let word = segment.header().databases.load(Ordering::Acquire);
+    (0..DATABASES as u8).find(|&db| of_word(word, db) == records_db).unwrap_or(records_db)
 }
 
 fn swap(segment: &Segment, one: u8, other: u8) {

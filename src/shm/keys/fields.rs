@@ -193,7 +193,7 @@ impl Keys {
     }
 
     /// Whether a record is still what it was, so that what was read of it was all there at one instant.
-    fn is_as(&self, seen: &Seen) -> bool {
+    pub(super) fn is_as(&self, seen: &Seen) -> bool {
         sequence::copied();
         self.sequence(seen.row) == seen.sequence
     }

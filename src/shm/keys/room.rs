@@ -7,12 +7,12 @@ use shm_layout::heap::{CHUNK_BYTES, PAGE_BYTES, kind};
 use super::{
     super::{
         evict, heap,
-        locks::patiently,
+        locks::{Writer, patiently},
         rows::is_past,
         segment::{Refusal, Segment},
         usage::{self, Usage},
     },
-    Keys,
+    Keys, OPTIMISM,
     record::Seen,
 };
 
@@ -69,7 +69,7 @@ impl Keys {
     ///
     /// [`Refusal::Busy`].
     pub fn usage(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<Option<Usage>, Refusal> {
-        let seen = self.seen(patience, now_ms, db, key)?;
+        let seen = self.read_seen(patience, now_ms, db, key, None)?;
         let word = |seen: Seen| self.space.usage(&self.segment, seen.row).map_or(0, |at| at.load(Ordering::Relaxed));
         Ok(seen.map(|seen| usage::of_word(&self.segment, word(seen), now_ms)))
     }
@@ -80,7 +80,7 @@ impl Keys {
     ///
     /// [`Refusal::Busy`].
     pub fn touch(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<bool, Refusal> {
-        let seen = self.seen(patience, now_ms, db, key)?;
+        let seen = self.read_seen(patience, now_ms, db, key, None)?;
         if let Some(seen) = &seen {
             usage::touch(&self.segment, &self.space, seen.row, now_ms);
         }
@@ -101,7 +101,7 @@ impl Keys {
         idle_seconds: Option<u64>,
         frequency: Option<u32>,
     ) -> Result<bool, Refusal> {
-        let seen = self.seen(patience, now_ms, db, key)?;
+        let seen = self.read_seen(patience, now_ms, db, key, None)?;
         if let Some(seen) = &seen {
             usage::set(&self.segment, &self.space, seen.row, now_ms, idle_seconds, frequency);
         }
@@ -114,27 +114,25 @@ impl Keys {
     ///
     /// [`Refusal::Busy`].
     pub fn bytes(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<Option<u64>, Refusal> {
-        let Some(seen) = self.seen(patience, now_ms, db, key)? else {
-            return Ok(None);
-        };
-        let blocks = seen.value_block().into_iter().chain(seen.key_block());
-        let blocks: u64 = blocks.map(|(block, form)| heap::bytes_of(&self.segment, block, form)).sum();
-        Ok(Some(shm_layout::keys::KEY_BYTES + INDEX_BYTES + blocks))
+        // Blocks of a record that has changed meanwhile may be anything.
+        for _ in 0..OPTIMISM {
+            let seen = self.read_seen(patience, now_ms, db, key, None)?;
+            let bytes = seen.map(|seen| self.bytes_of(&seen));
+            if seen.is_none_or(|seen| self.is_as(&seen)) {
+                return Ok(bytes);
+            }
+        }
+        patiently(&self.segment, patience, || {
+            let mut writer = Writer::enter(&self.segment)?;
+            let seen = self.lock_key(&mut writer, self.key(db, key))?;
+            Ok(seen.filter(|seen| !is_past(seen.expire_at(), now_ms)).map(|seen| self.bytes_of(&seen)))
+        })
     }
 
-    /// A live record as it was at one instant.
-    fn seen(&self, patience: Option<Duration>, now_ms: u64, db: u8, key: &[u8]) -> Result<Option<Seen>, Refusal> {
-        let key = self.key(db, key);
-        let live = |seen: &Seen| !is_past(seen.expire_at(), now_ms);
-        patiently(&self.segment, patience, || {
-            for _ in 0..super::OPTIMISM {
-                if let Some(seen) = self.look(key, None) {
-                    return Ok(seen.filter(live));
-                }
-                std::hint::spin_loop();
-            }
-            Err(Refusal::Busy)
-        })
+    fn bytes_of(&self, seen: &Seen) -> u64 {
+        let blocks = seen.value_block().into_iter().chain(seen.key_block());
+        let blocks: u64 = blocks.map(|(block, form)| heap::bytes_of(&self.segment, block, form)).sum();
+        shm_layout::keys::KEY_BYTES + INDEX_BYTES + blocks
     }
 }
 
