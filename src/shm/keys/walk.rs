@@ -107,7 +107,8 @@ impl Keys {
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let records = self.records();
         let mut key = Vec::new();
-        if records == 0 {
+        // Records of other databases need not be looked at for that.
+        if records == 0 || self.len(patience, db)? == 0 {
             return Ok(None);
         }
         for _ in 0..128 {
