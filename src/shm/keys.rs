@@ -27,6 +27,7 @@ use std::{
 use shm_layout::{
     KEYS_SPACE,
     keys::WORDS,
+    limits::DATABASES,
     row::{self, EXPIRE_WORD},
     slot::{self, Held},
 };
@@ -263,6 +264,12 @@ impl Keys {
     fn sum(&self, patience: Option<Duration>, db: u8, cell: fn(u8) -> usize) -> Result<u64, Refusal> {
         gate::read_outside(&self.segment, patience, || self.segment.sum_cell(cell(self.records_db(db))))
     }
+}
+
+/// Keys of all databases.
+pub(crate) fn count(segment: &Segment) -> u64 {
+    let keys = (0..DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db)));
+    keys.fold(0, u64::saturating_add)
 }
 
 fn cut(out: &mut Option<&mut Vec<u8>>, len: usize) {

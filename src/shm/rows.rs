@@ -122,10 +122,7 @@ pub(crate) fn note_expiry(segment: &Segment, space: &Space, expire_at: u64) {
 /// Rows in use.
 fn count(segment: &Segment, space: &Space) -> u64 {
     match space.id {
-        KEYS_SPACE => {
-            let keys = (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db)));
-            keys.fold(0, u64::saturating_add)
-        }
+        KEYS_SPACE => kv::count(segment),
         _ => space.count(segment),
     }
 }

@@ -19,12 +19,12 @@ use shm_layout::{
 
 use super::{
     super::{
-        heap,
+        heap, keys,
         locks::Writer,
         segment::{Refusal, Segment},
-        usage,
+        transaction, usage,
     },
-    Policy, evict, newcomers,
+    Policy, evict,
 };
 
 /// Keys that are evicted between two sums.
@@ -126,14 +126,15 @@ impl Segment {
     }
 }
 
-/// Evicts until the bytes in use are below the limit. Costs next to nothing while there is none, or much is left.
+/// Evicts until the bytes in use are below the limit. Costs next to nothing while there is none, or much is left. Inside a transaction
+/// nothing is evicted: what goes gives its memory back with the commit.
 ///
 /// # Errors
 ///
 /// [`Refusal::OutOfMemory`] if they are above it and nothing may go; [`Refusal::Busy`].
 pub(crate) fn make_room_below_limit(segment: &Segment, now_ms: u64) -> Result<(), Refusal> {
     let limit = segment.header().max_memory.load(Ordering::Relaxed);
-    if limit == 0 || segment.allowance().0.load(Ordering::Relaxed) > 0 {
+    if limit == 0 || segment.allowance().0.load(Ordering::Relaxed) > 0 || transaction::is_own(segment) {
         return Ok(());
     }
     come_below(segment, now_ms, limit, BUDGET)
@@ -171,12 +172,9 @@ pub(crate) fn maintain(segment: &Segment, now_ms: u64) {
         return;
     }
     header.table_bytes.store(table_bytes(segment), Ordering::Relaxed);
-    let recovered = header.recoveries.load(Ordering::Relaxed);
     let counted = header.recounted_at.load(Ordering::Relaxed);
-    let mine = recovered != counted
-        && header.recounted_at.compare_exchange(counted, recovered, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    if mine {
-        recount(segment);
+    if header.recoveries.load(Ordering::Relaxed) != counted {
+        recount(segment, counted);
     }
     if usage::policy(segment) != Policy::NoEviction {
         // What is not possible now is tried by the next write.
@@ -184,14 +182,20 @@ pub(crate) fn maintain(segment: &Segment, now_ms: u64) {
     }
 }
 
-/// Makes the sum what the heap and the counts of keys say. Others may be at it: what they do meanwhile is counted or not.
-fn recount(segment: &Segment) {
+/// Makes the sum what the heap and the counts of keys say, once for all recoveries since `counted`. Others may be at it: what they do meanwhile is
+/// counted or not. While the gate is closed nobody claims to have done it.
+fn recount(segment: &Segment, counted: u64) {
     let Ok(writer) = Writer::enter(segment) else {
         return;
     };
+    let header = segment.header();
+    let recovered = header.recoveries.load(Ordering::Relaxed);
+    if header.recounted_at.compare_exchange(counted, recovered, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        return;
+    }
     let pages = 0..segment.geometry().arena_pages as u32;
     let blocks: u64 = pages.filter_map(|page| heap::used_bytes(segment, page)).sum();
-    let counted = blocks + newcomers::count_keys(segment) * KEY_BYTES;
+    let counted = blocks + keys::count(segment) * KEY_BYTES;
     let wrong = counted.min(segment.geometry().arena_pages * PAGE_BYTES) as i64 - key_bytes(segment) as i64;
     writer.slot().bytes.fetch_add(wrong, Ordering::Relaxed);
 }

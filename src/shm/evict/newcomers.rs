@@ -8,12 +8,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use shm_layout::{
-    eviction::{self, EPOCH, WAYS},
-    slot,
-};
+use shm_layout::eviction::{self, EPOCH, WAYS};
 
-use super::super::segment::Segment;
+use super::super::{keys, segment::Segment};
 
 /// A ghost is remembered for so many epochs, in which about as many keys are evicted as there are.
 const EPOCHS: u32 = 8;
@@ -110,18 +107,12 @@ pub(super) fn count_eviction(segment: &Segment) {
 
 #[cold]
 fn begin_epoch(epoch_end: &AtomicU64, end: u64, evicted: u64, segment: &Segment) {
-    let resident = count_keys(segment);
+    let resident = keys::count(segment);
     let next = evicted + (resident / u64::from(EPOCHS)).max(1);
     if epoch_end.compare_exchange(end, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         segment.header().epoch.fetch_add(1, Ordering::Relaxed);
         segment.header().resident.store(resident, Ordering::Relaxed);
     }
-}
-
-/// Keys of all databases.
-pub(super) fn count_keys(segment: &Segment) -> u64 {
-    let keys = (0..shm_layout::limits::DATABASES as u8).map(|db| segment.sum_cell(slot::key_cell(db)));
-    keys.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -205,3 +205,35 @@ fn a_victim_that_somebody_is_at_is_passed_over() {
     let still = (0..2000).filter(|&key| get(&keys, key).is_some()).count();
     assert_eq!(still, 1000);
 }
+
+#[test]
+fn nothing_goes_inside_a_transaction() {
+    let segment = segment(16, Policy::AllKeysLru);
+    let keys = Keys::new(&segment);
+    (0..1000).for_each(|key| set(&keys, key, &value(key, 1000), 0).unwrap());
+    segment.set_memory_limit(segment.memory_use().used() - 100_000, Policy::AllKeysLru, 10, 1);
+    let transaction = crate::shm::Transaction::begin(&segment, None).unwrap();
+    assert_eq!(keys.make_room_below_limit(NOW), Ok(()));
+    transaction.commit();
+    assert_eq!(segment.memory_use().evicted, 0);
+    assert_eq!(keys.make_room_below_limit(NOW), Ok(()));
+    assert!(segment.memory_use().evicted > 0);
+}
+
+/// A recount that found the gate closed counted as done, and the sum stayed wrong until the next death.
+#[test]
+fn a_recount_that_was_not_made_is_made_later() {
+    let segment = segment(16, Policy::NoEviction);
+    segment.set_memory_limit(8 << 20, Policy::NoEviction, 10, 1);
+    let wrong = segment.memory_use().keys + 5000;
+    segment.slot(1).bytes.fetch_add(5000, Ordering::Relaxed);
+    segment.header().recoveries.fetch_add(1, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let transaction = crate::shm::Transaction::begin(&segment, None).unwrap();
+        scope.spawn(|| maintain(&segment, NOW)).join().unwrap();
+        drop(transaction);
+    });
+    assert_eq!(segment.memory_use().keys, wrong);
+    maintain(&segment, NOW);
+    assert_eq!(segment.memory_use().keys, wrong - 5000);
+}
