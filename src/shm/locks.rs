@@ -193,13 +193,12 @@ impl<'a> Writer<'a> {
     #[inline]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
         loop {
-            if protocol::gate::raise(&self.slot.flag, &self.segment.header().gate_closed) {
+            let open = protocol::gate::raise(&self.slot.flag, &self.segment.header().gate_closed);
+            // Nobody asks for a nested writer's, but it tells a writer inside of an operation from one between two.
+            if open || self.is_nested() {
                 return Ok(());
             }
             protocol::gate::lower(&self.slot.flag);
-            if self.is_nested() {
-                return Ok(());
-            }
             gate::wait(self.segment, &mut self.attempt)?;
         }
     }

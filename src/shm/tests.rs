@@ -603,3 +603,25 @@ fn nobody_looks_past_a_closed_gate() {
     assert_eq!((keys.len(patience, 0), table.count(patience)), (Ok(1), Ok(1)));
     assert!(keys.bytes(patience, NOW, 0, b"k").unwrap().is_some_and(|bytes| bytes > 300));
 }
+
+/// A change of a row that uses the store itself is a mistake that panics. Inside a transaction it went on, and the inner operation
+/// forgot the blocks that the outer one had listed.
+#[test]
+fn a_change_that_writes_panics_inside_a_transaction_too() {
+    let segment = segment(512);
+    let keys = Keys::new(&segment);
+    for inside in [false, true] {
+        let transaction = inside.then(|| super::Transaction::begin(&segment, None).unwrap());
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut fields = |_: usize, _: Option<&[u8]>| {
+                set(&keys, b"other", b"value");
+                super::FieldChange::Set(Cow::Borrowed(&[b'v'; 600]))
+            };
+            keys.change_fields(None, NOW, 0, b"hash", &[b"f", b"g"], false, &mut fields)
+        }));
+        assert!(changed.is_err(), "inside: {inside}");
+        drop(transaction);
+        set(&keys, b"k", b"v");
+    }
+    assert_eq!((keys.len(None, 0), used_blocks(&segment)), (Ok(1), 0));
+}
