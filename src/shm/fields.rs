@@ -209,6 +209,12 @@ pub(crate) fn each_part(segment: &Segment, block: BlockRef, with: &mut dyn FnMut
     });
 }
 
+/// What a walk may still meet.
+struct Budget {
+    nodes: u64,
+    fields: u64,
+}
+
 /// A tree, as its record names it.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
@@ -244,9 +250,12 @@ impl<'a> Fields<'a> {
         Ok(self.len <= fields && self.each_below(self.root, 0, MAX_DEPTH, &mut self.budget(), &mut small)?)
     }
 
-    /// Nodes that a walk may meet: a sound tree has no more.
-    fn budget(&self) -> u64 {
-        self.len.saturating_mul(MAX_DEPTH as u64).saturating_add(MAX_DEPTH as u64)
+    /// What a walk may meet: a sound tree has no more. The count may be damaged.
+    fn budget(&self) -> Budget {
+        let most = heap::most_blocks(self.segment);
+        let nodes = self.len.saturating_mul(MAX_DEPTH as u64).saturating_add(MAX_DEPTH as u64);
+        // An entry takes no less than a block.
+        Budget { nodes: nodes.min(most), fields: self.len.min(most) }
     }
 
     /// Appends the value of a field to `out`, if that is given; its length, `None` if there is no such field.
@@ -326,12 +335,13 @@ impl<'a> Fields<'a> {
         block: BlockRef,
         hash: u64,
         depth: usize,
-        budget: &mut u64,
+        budget: &mut Budget,
         with: &mut dyn FnMut(Entry<'a>) -> Read<bool>,
     ) -> Read<bool> {
-        *budget = budget.checked_sub(1).ok_or(Torn)?;
+        budget.nodes = budget.nodes.checked_sub(1).ok_or(Torn)?;
         let node = Node::at(self.segment, block)?;
         if node.kind == LEAF {
+            budget.fields = budget.fields.checked_sub(node.count as u64).ok_or(Torn)?;
             return node.each(with);
         }
         for index in node.child_for(hash)..node.count {

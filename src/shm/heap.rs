@@ -377,11 +377,16 @@ pub(crate) fn free_listed(segment: &Segment, slot: &Slot, block: BlockRef, form:
     free(segment, slot, block, Form::of_word(form), owner);
 }
 
+/// As many blocks as there can be, and more.
+pub(crate) fn most_blocks(segment: &Segment) -> u64 {
+    segment.geometry().arena_pages * (PAGE_BYTES / BLOCK_ALIGN)
+}
+
 /// Frees a block and all that goes with it, what it names before itself: a repeat finds its way as long as there is something left.
 /// With `owner`, only what that slot took.
 pub(crate) fn free(segment: &Segment, slot: &Slot, block: BlockRef, form: Form, owner: Option<u32>) {
     // A ledger, the nodes of a tree, a value of its own and its chunks; and no more blocks than there can be.
-    let mut limits = (MAX_DEPTH + 3, segment.geometry().arena_pages * (PAGE_BYTES / BLOCK_ALIGN));
+    let mut limits = (MAX_DEPTH + 3, most_blocks(segment));
     free_within(segment, slot, block, form, owner, &mut limits);
 }
 
@@ -545,7 +550,7 @@ pub(crate) fn chunks_begin_with(segment: &Segment, tree: BlockRef, bytes: &[u8])
 /// Calls `with` for a block and for every one that goes with it, so many at most as there can be. What is not in use, as a racing
 /// reader may find, is passed over.
 pub(crate) fn each_block(segment: &Segment, block: BlockRef, form: Form, with: &mut dyn FnMut(BlockRef)) {
-    let mut limits = (MAX_DEPTH + 3, segment.geometry().arena_pages * (PAGE_BYTES / BLOCK_ALIGN));
+    let mut limits = (MAX_DEPTH + 3, most_blocks(segment));
     each_block_within(segment, block, form, with, &mut limits);
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn is_clean(slot: &Slot) -> bool {
     let Journal { state, new_len, old_len, transaction, .. } = &slot.journal;
     let counts = [state, new_len, old_len, transaction, &slot.flag, &slot.claim_page];
     counts.iter().all(|count| count.load(Ordering::Acquire) == 0)
-        && slot.claim_units[2].load(Ordering::Acquire) == 0
+        && [&slot.claim_units[2], &slot.log].iter().all(|word| word.load(Ordering::Acquire) == 0)
         && slot.held.iter().all(|name| name.load(Ordering::Acquire) == 0)
 }
 

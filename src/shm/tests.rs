@@ -284,12 +284,13 @@ fn a_damaged_segment_is_survived() {
 /// owner panicked, and again in the process that came after it. Nobody takes such a slot now, and a master that is alone cleans it.
 #[test]
 fn a_slot_that_is_not_clean_is_not_claimed() {
-    let damages: [fn(&slot::Slot); 5] = [
+    let damages: [fn(&slot::Slot); 6] = [
         |slot| slot.flag.store(1, Ordering::Relaxed),
         |slot| slot.held[3].store(Held::Directory.encode(), Ordering::Relaxed),
         |slot| slot.held[7].store(u64::MAX, Ordering::Relaxed),
         |slot| slot.journal.state.store(slot::journal::COMMITTED, Ordering::Relaxed),
         |slot| slot.claim_page.store(u32::MAX, Ordering::Relaxed),
+        |slot| slot.log.store(8, Ordering::Relaxed),
     ];
     for (i, damage) in damages.into_iter().enumerate() {
         let segment = segment(512);

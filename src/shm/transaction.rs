@@ -121,7 +121,8 @@ impl Drop for Transaction<'_> {
 /// operation is settled.
 pub(super) fn settle(segment: &Segment, slot: &Slot, number: u32) {
     match slot.journal.transaction.load(Ordering::Acquire) {
-        transaction::NONE => return,
+        // A log without a transaction is damage.
+        transaction::NONE => return slot.log.store(0, Ordering::Release),
         transaction::OPEN => undo::undo_all(segment, slot, number),
         _ => undo::free_replaced(segment, slot),
     }

@@ -169,11 +169,17 @@ impl Keys {
             Some(seen) if !lock_first && !self.is_as(&seen) => FieldChange::Refuse,
             _ => decide(number, value),
         };
-        let edited = match edit(writer, root, items, with_values, decide) {
+        let (mut edited, mut kept) = (edit(writer, root, items, with_values, decide), live.is_some());
+        if lock_first && matches!(edited, Err(Stop::Torn)) {
+            // Nobody is at it, so it is damaged: what cannot be read is not there, and can be replaced.
+            writer.give_back_blocks();
+            *looked = Looked::Absent;
+            (edited, kept) = (edit(writer, None, items, with_values, decide), false);
+        }
+        let edited = match edited {
             Ok(edited) => edited,
             Err(Stop::Decided) => Edited::Same,
             Err(Stop::Refused(refusal)) => return Err(refusal),
-            Err(Stop::Torn) if lock_first => return Err(Refusal::OutOfMemory),
             Err(Stop::Torn) => return Ok(Step::Again),
         };
         match (edited, seen) {
@@ -183,7 +189,7 @@ impl Keys {
                 let encoded = self.encode_fields(writer, key, root, len, 0, None)?;
                 self.insert_encoded(writer, key, &encoded)
             }
-            (edited, Some(seen)) => self.swing(writer, key, &seen, live.is_some(), &edited, !lock_first),
+            (edited, Some(seen)) => self.swing(writer, key, &seen, kept, &edited, !lock_first),
         }
     }
 
@@ -198,19 +204,19 @@ impl Keys {
         self.sequence(seen.row) == seen.sequence
     }
 
-    /// Gives a record its new tree, or deletes it.
+    /// Gives a record its new tree, or deletes it. `kept`: the new tree was made of the old one, whose replaced nodes are listed already.
     fn swing<'a>(
         &'a self,
         writer: &mut Writer<'a>,
         key: Key<'_>,
         seen: &Seen,
-        live: bool,
+        kept: bool,
         edited: &Edited,
         lock: bool,
     ) -> Result<Step, Refusal> {
         let encoded = match *edited {
             Edited::Root(root, len) => {
-                let expire_at = if live { seen.expire_at() } else { 0 };
+                let expire_at = if kept { seen.expire_at() } else { 0 };
                 Some(self.encode_fields(writer, key, root, len, expire_at, Some(seen))?)
             }
             _ => None,
@@ -220,8 +226,8 @@ impl Keys {
         }
         let (mut intent, slot) = (Intent::new(), writer.slot());
         let mut tally = Tally::of(slot, key.db);
-        // The nodes that were replaced are listed already; a value that has expired goes as a whole.
-        let replaced = seen.value_block().filter(|_| !live);
+        // A value that has expired, or makes no sense, goes as a whole.
+        let replaced = seen.value_block().filter(|_| !kept);
         match encoded {
             Some(encoded) => {
                 self.list_update(writer, &mut intent, key, seen, &encoded, &mut tally);

@@ -583,6 +583,49 @@ fn changes_and_deletes_of_a_damaged_tree_come_back() {
     }
 }
 
+/// A hash that makes no sense is replaced, as a damaged string is. It was refused for want of memory, for which other keys had to go.
+#[test]
+fn a_hash_that_cannot_be_read_begins_anew() {
+    let segment = populated();
+    let keys = Keys::new(&segment);
+    root(&segment)[0].store(0, Ordering::Relaxed);
+    let remove = &mut |_: usize, _: Option<&[u8]>| FieldChange::Remove;
+    assert_eq!(keys.change_fields(PATIENCE, NOW, 0, b"hash", &[b"f"], false, remove), Ok(Looked::Absent));
+    let set = &mut |_: usize, _: Option<&[u8]>| FieldChange::Set(Cow::Borrowed(b"new"));
+    assert_eq!(keys.change_fields(PATIENCE, NOW, 0, b"hash", &[b"f"], false, set), Ok(Looked::Absent));
+    let mut seen = Vec::new();
+    let look = &mut |fields: Fields<'_>| {
+        seen.push(fields.len());
+        fields.get(b"f", None).map(|len| assert_eq!(len, Some(3)))
+    };
+    assert_eq!(keys.read_fields(PATIENCE, NOW, 0, b"hash", look), Ok(Looked::Fields));
+    assert_eq!(seen, [1]);
+    assert!(others_are_well(&keys));
+}
+
+/// A root that names itself, with a count of fields that lets a walk go on for longer than anybody lives, or that is right: no
+/// more fields are shown than there are.
+#[test]
+fn walks_of_a_damaged_tree_are_bounded() {
+    let segment = populated();
+    let keys = Keys::new(&segment);
+    let itself = record(&segment, b"hash")[VALUE_WORD].load(Ordering::Relaxed);
+    root(&segment)[CHILD + 3..].iter().step_by(3).for_each(|child| child.store(itself, Ordering::Relaxed));
+    for len in [FIELDS, u64::MAX] {
+        record(&segment, b"hash")[LEN_WORD].store(len, Ordering::Relaxed);
+        let mut shown = 0;
+        let look = &mut |fields: Fields<'_>| {
+            shown = 0;
+            fields.each_from(0, &mut |_, _, _| {
+                shown += 1;
+                true
+            })
+        };
+        assert_eq!(keys.read_fields(PATIENCE, NOW, 0, b"hash", look), Ok(Looked::Absent));
+        assert!(shown <= len && shown < 32 << 20, "{shown} of {len}");
+    }
+}
+
 /// A walk over the keys waited for whoever was at a record that could not be read, where there was nobody, without an end.
 #[test]
 fn walks_pass_over_keys_that_cannot_be_read() {
