@@ -155,7 +155,8 @@ layout!(Entry, size 72, align 8, {
 pub struct BlockEntry {
     /// The block, see [`crate::heap::BlockRef`].
     pub block: AtomicU64,
-    /// 0: a plain block; 1: a directory of chunks, 2: a ledger of blocks, which go with it.
+    /// What the block is: 0 plain; 1 a directory of chunks, 2 a ledger of blocks, 3 a node of a tree of fields, 4 a shelf of ledgers, each
+    /// with what goes with it.
     pub tree: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! The value heap: blocks of forty sizes in pages of the arena.
+//! The value heap: blocks of forty-one sizes in pages of the arena.
 //!
 //! A block's first word is the truth: its generation, whether it is in use, and which slot took it. A page's bitmap is a hint.
 //!
@@ -45,6 +45,8 @@ pub(crate) enum Form {
     Ledger = 2,
     /// A node of a tree of fields, and all that hangs on it.
     Fields = 3,
+    /// A list of ledgers.
+    Shelf = 4,
 }
 
 impl Form {
@@ -58,6 +60,7 @@ impl Form {
             1 => Self::Chunks,
             2 => Self::Ledger,
             3 => Self::Fields,
+            4 => Self::Shelf,
             _ => Self::Plain,
         }
     }
@@ -105,7 +108,7 @@ pub(crate) fn take(writer: &Writer<'_>, len: usize) -> Option<BlockRef> {
     block
 }
 
-/// A list of blocks in a block, for operations with more of them than a journal has room for.
+/// A list of blocks in a block, for operations with more of them than a journal has room for; as a shelf, a list of such lists.
 pub(crate) struct Ledger {
     block: BlockRef,
 }
@@ -117,19 +120,32 @@ impl Ledger {
     /// Takes a block for a ledger of new blocks, which go with it if the operation is not committed; `None` if there is
     /// no room.
     pub(crate) fn of_new(writer: &Writer<'_>) -> Option<Self> {
+        Self::of_new_as(writer, Form::Ledger)
+    }
+
+    /// As [`Ledger::of_new`], for a shelf of ledgers of new blocks.
+    pub(crate) fn shelf_of_new(writer: &Writer<'_>) -> Option<Self> {
+        Self::of_new_as(writer, Form::Shelf)
+    }
+
+    fn of_new_as(writer: &Writer<'_>, form: Form) -> Option<Self> {
         let ledger = Self::of_old(writer)?;
         let listed = writer.slot().journal.new_len.load(Ordering::Relaxed) as usize - 1;
         // Release: the ledger is empty before recovery would look into it.
-        writer.slot().journal.new[listed].tree.store(Form::Ledger as u64, Ordering::Release);
+        writer.slot().journal.new[listed].tree.store(form as u64, Ordering::Release);
         Some(ledger)
     }
 
     /// Takes a block for a ledger of old blocks. It is itself new, and goes if the operation is not committed; what it
     /// lists is in use then, and stays.
     pub(crate) fn of_old(writer: &Writer<'_>) -> Option<Self> {
-        let block = take(writer, MAX_CONTENTS)?;
-        writer.segment().mem().word(contents_at(block)).store(0, Ordering::Relaxed);
-        Some(Self { block })
+        take(writer, MAX_CONTENTS).map(|block| Self::in_block(writer.segment(), block))
+    }
+
+    /// An empty ledger in a block of [`MAX_CONTENTS`] that was taken for it.
+    pub(crate) fn in_block(segment: &Segment, block: BlockRef) -> Self {
+        segment.mem().word(contents_at(block)).store(0, Ordering::Relaxed);
+        Self { block }
     }
 
     /// The block itself.
@@ -385,36 +401,40 @@ pub(crate) fn most_blocks(segment: &Segment) -> u64 {
 /// Frees a block and all that goes with it, what it names before itself: a repeat finds its way as long as there is something left.
 /// With `owner`, only what that slot took.
 pub(crate) fn free(segment: &Segment, slot: &Slot, block: BlockRef, form: Form, owner: Option<u32>) {
-    // A ledger, the nodes of a tree, a value of its own and its chunks; and no more blocks than there can be.
-    let mut limits = (MAX_DEPTH + 3, most_blocks(segment));
-    free_within(segment, slot, block, form, owner, &mut limits);
+    each_within(segment, block, form, &mut |block| free_block(segment, slot, block, owner), &mut Limits::new(segment));
 }
 
-/// As [`free`], so deep and so many blocks at most: beyond that there is only damage.
-fn free_within(
-    segment: &Segment,
-    slot: &Slot,
-    block: BlockRef,
-    form: Form,
-    owner: Option<u32>,
-    limits: &mut (usize, u64),
-) {
-    let mut free_part = |block: BlockRef, form: Form| {
-        if limits.0 > 0 && limits.1 > 0 {
-            *limits = (limits.0 - 1, limits.1 - 1);
-            free_within(segment, slot, block, form, owner, limits);
-            limits.0 += 1;
-        }
-    };
+/// What a walk over blocks may still meet: so deep, and so many; beyond that there is only damage.
+struct Limits {
+    depth: usize,
+    blocks: u64,
+}
+
+impl Limits {
+    /// A shelf, a ledger, the nodes of a tree, a value of its own and its chunks; and no more blocks than there can be.
+    fn new(segment: &Segment) -> Self {
+        Self { depth: MAX_DEPTH + 4, blocks: most_blocks(segment) }
+    }
+}
+
+/// Calls `with` for all that goes with a block, and then for the block itself.
+fn each_within(segment: &Segment, block: BlockRef, form: Form, with: &mut dyn FnMut(BlockRef), limits: &mut Limits) {
     if form != Form::Plain && is_used(segment, block) {
+        let mut each_part = |block: BlockRef, form: Form| {
+            if limits.depth > 0 && limits.blocks > 0 {
+                *limits = Limits { depth: limits.depth - 1, blocks: limits.blocks - 1 };
+                each_within(segment, block, form, with, limits);
+                limits.depth += 1;
+            }
+        };
         match form {
             Form::Plain => {}
-            Form::Chunks => each_chunk(segment, block, &mut free_part),
-            Form::Ledger => each_listed(segment, block, &mut free_part),
-            Form::Fields => fields::each_part(segment, block, &mut free_part),
+            Form::Chunks => each_chunk(segment, block, &mut each_part),
+            Form::Ledger | Form::Shelf => each_listed(segment, block, form, &mut each_part),
+            Form::Fields => fields::each_part(segment, block, &mut each_part),
         }
     }
-    free_block(segment, slot, block, owner);
+    with(block);
 }
 
 fn each_chunk(segment: &Segment, tree: BlockRef, with: &mut dyn FnMut(BlockRef, Form)) {
@@ -424,7 +444,7 @@ fn each_chunk(segment: &Segment, tree: BlockRef, with: &mut dyn FnMut(BlockRef, 
     }
 }
 
-fn each_listed(segment: &Segment, ledger: BlockRef, with: &mut dyn FnMut(BlockRef, Form)) {
+fn each_listed(segment: &Segment, ledger: BlockRef, form: Form, with: &mut dyn FnMut(BlockRef, Form)) {
     if contents(segment, ledger, MAX_CONTENTS).is_none() {
         return;
     }
@@ -432,10 +452,10 @@ fn each_listed(segment: &Segment, ledger: BlockRef, with: &mut dyn FnMut(BlockRe
     for index in 0..listed.min(LEDGER_ENTRIES) {
         let entry = ledger_entry(segment, ledger, index);
         let block = BlockRef(entry.block.load(Ordering::Relaxed));
-        // A ledger in a ledger is only damage.
-        match Form::of_word(entry.tree.load(Ordering::Relaxed)) {
-            Form::Ledger => {}
-            form => with(block, form),
+        let listed = Form::of_word(entry.tree.load(Ordering::Relaxed));
+        // Ledgers stand on shelves, and nothing else does: the rest is damage.
+        if (form == Form::Shelf) == (listed == Form::Ledger) && listed != Form::Shelf {
+            with(block, listed);
         }
     }
 }
@@ -550,34 +570,12 @@ pub(crate) fn chunks_begin_with(segment: &Segment, tree: BlockRef, bytes: &[u8])
 /// Calls `with` for a block and for every one that goes with it, so many at most as there can be. What is not in use, as a racing
 /// reader may find, is passed over.
 pub(crate) fn each_block(segment: &Segment, block: BlockRef, form: Form, with: &mut dyn FnMut(BlockRef)) {
-    let mut limits = (MAX_DEPTH + 3, most_blocks(segment));
-    each_block_within(segment, block, form, with, &mut limits);
-}
-
-fn each_block_within(
-    segment: &Segment,
-    block: BlockRef,
-    form: Form,
-    with: &mut dyn FnMut(BlockRef),
-    limits: &mut (usize, u64),
-) {
-    if !is_used(segment, block) {
-        return;
-    }
-    with(block);
-    let mut each_part = |block: BlockRef, form: Form| {
-        if limits.0 > 0 && limits.1 > 0 {
-            *limits = (limits.0 - 1, limits.1 - 1);
-            each_block_within(segment, block, form, with, limits);
-            limits.0 += 1;
+    let mut in_use = |block| {
+        if is_used(segment, block) {
+            with(block);
         }
     };
-    match form {
-        Form::Plain => {}
-        Form::Chunks => each_chunk(segment, block, &mut each_part),
-        Form::Ledger => each_listed(segment, block, &mut each_part),
-        Form::Fields => fields::each_part(segment, block, &mut each_part),
-    }
+    each_within(segment, block, form, &mut in_use, &mut Limits::new(segment));
 }
 
 /// Bytes that a block takes, with all that goes with it.

@@ -4,7 +4,8 @@
 //! into new blocks; the old node is listed as one that goes with the commit, and so are the blocks of values that are
 //! replaced. A node that became too full is divided, and one that became empty is left out.
 //!
-//! More blocks than a journal lists go into ledgers, so one change can be of any size.
+//! More blocks than a journal lists go into ledgers, and more ledgers than it lists onto shelves: room for hundreds of millions, so one change can be of
+//! any size that memory has room for.
 
 use std::{borrow::Cow, ops::Range, sync::atomic::Ordering};
 
@@ -26,6 +27,8 @@ use super::{
 
 /// Blocks that a journal lists itself before ledgers are used; the rest of its places is for the ledgers, and for the record.
 const LISTED: u32 = 96;
+/// Places in use from which on ledgers stand on shelves, which have the rest.
+const SHELVED: u32 = 120;
 /// Places that are left to the record.
 const SPARE: u32 = 8;
 
@@ -82,16 +85,46 @@ pub(crate) enum Edited {
     Root(BlockRef, u64),
 }
 
+/// Where one of the journal's lists goes on.
+#[derive(Default)]
+struct Ledgers {
+    open: Option<Ledger>,
+    shelf: Option<Ledger>,
+}
+
+impl Ledgers {
+    fn is_full(&self, segment: &Segment) -> bool {
+        !self.open.as_ref().is_some_and(|ledger| ledger.has_room(segment))
+    }
+
+    /// Whether another ledger needs a new shelf, where so many places of the journal are in use.
+    fn needs_shelf(&self, segment: &Segment, places: u32) -> bool {
+        places >= SHELVED && !self.shelf.as_ref().is_some_and(|shelf| shelf.has_room(segment))
+    }
+}
+
 /// Takes blocks, and lists those that go.
 struct Blocks<'w, 'a> {
     writer: &'w Writer<'a>,
-    new: Option<Ledger>,
-    old: Option<Ledger>,
+    new: Ledgers,
+    old: Ledgers,
 }
 
-impl Blocks<'_, '_> {
-    fn segment(&self) -> &Segment {
+impl<'w, 'a> Blocks<'w, 'a> {
+    fn new(writer: &'w Writer<'a>) -> Self {
+        Self { writer, new: Ledgers::default(), old: Ledgers::default() }
+    }
+
+    fn segment(&self) -> &'a Segment {
         self.writer.segment()
+    }
+
+    fn new_len(&self) -> u32 {
+        self.writer.slot().journal.new_len.load(Ordering::Relaxed)
+    }
+
+    fn old_len(&self) -> u32 {
+        self.writer.slot().journal.old_len.load(Ordering::Relaxed)
     }
 
     /// Takes a block for a node.
@@ -105,41 +138,70 @@ impl Blocks<'_, '_> {
     }
 
     fn take_by(&mut self, take: impl FnOnce(&Writer<'_>) -> Option<BlockRef>) -> Result<BlockRef, Refusal> {
-        let journal = &self.writer.slot().journal;
-        let full = |ledger: &Option<Ledger>| ledger.as_ref().is_none_or(|ledger| !ledger.has_room(self.segment()));
-        if journal.new_len.load(Ordering::Relaxed) >= LISTED && full(&self.new) {
-            let ledger = Ledger::of_new(self.writer).ok_or(Refusal::OutOfMemory)?;
-            // What it lists stays in use after the commit; only the list itself goes.
-            self.list_old(ledger.block(), Form::Plain)?;
-            self.new = Some(ledger);
+        if self.new_len() >= LISTED && self.new.is_full(self.segment()) {
+            self.open_new()?;
         }
         let block = take(self.writer).ok_or(Refusal::OutOfMemory)?;
-        if let Some(ledger) = &self.new {
+        if let Some(ledger) = &self.new.open {
             ledger.adopt_last(self.writer);
         }
         Ok(block)
     }
 
+    /// Begins another ledger of new blocks. What it lists stays in use after the commit; only the list itself goes.
+    fn open_new(&mut self) -> Result<(), Refusal> {
+        if self.new.needs_shelf(self.segment(), self.new_len()) {
+            let shelf = Ledger::shelf_of_new(self.writer).ok_or(Refusal::OutOfMemory)?;
+            self.list_old(shelf.block(), Form::Plain)?;
+            self.new.shelf = Some(shelf);
+        }
+        let ledger = Ledger::of_new(self.writer).ok_or(Refusal::OutOfMemory)?;
+        if let Some(shelf) = &self.new.shelf {
+            shelf.adopt_last(self.writer);
+        }
+        let block = ledger.block();
+        // First: a ledger of old blocks may have to be taken for it.
+        self.new.open = Some(ledger);
+        self.drop_old(block, Form::Plain)
+    }
+
+    /// Begins another ledger of old blocks.
+    fn open_old(&mut self) -> Result<(), Refusal> {
+        if self.old.needs_shelf(self.segment(), self.old_len()) {
+            let shelf = self.take_ledger()?;
+            self.list_old(shelf.block(), Form::Shelf)?;
+            self.old.shelf = Some(shelf);
+        }
+        let ledger = self.take_ledger()?;
+        match &self.old.shelf {
+            Some(shelf) => shelf.list(self.segment(), ledger.block(), Form::Ledger),
+            None => self.list_old(ledger.block(), Form::Ledger)?,
+        }
+        self.old.open = Some(ledger);
+        Ok(())
+    }
+
+    fn take_ledger(&mut self) -> Result<Ledger, Refusal> {
+        let block = self.take_node(MAX_CONTENTS)?;
+        Ok(Ledger::in_block(self.segment(), block))
+    }
+
     fn list_old(&self, block: BlockRef, form: Form) -> Result<(), Refusal> {
-        let slot = self.writer.slot();
-        if slot.journal.old_len.load(Ordering::Relaxed) + SPARE >= BLOCKS as u32 {
+        if self.old_len() + SPARE >= BLOCKS as u32 {
             return Err(Refusal::OutOfMemory);
         }
-        heap::list_old(slot, block, form);
+        heap::list_old(self.writer.slot(), block, form);
         Ok(())
     }
 
     fn drop_old(&mut self, block: BlockRef, form: Form) -> Result<(), Refusal> {
-        let slot = self.writer.slot();
-        if slot.journal.old_len.load(Ordering::Relaxed) < LISTED {
+        if self.old_len() < LISTED {
             return self.list_old(block, form);
         }
-        if self.old.as_ref().is_none_or(|ledger| !ledger.has_room(self.segment())) {
-            let ledger = Ledger::of_old(self.writer).ok_or(Refusal::OutOfMemory)?;
-            self.list_old(ledger.block(), Form::Ledger)?;
-            self.old = Some(ledger);
+        if self.old.is_full(self.segment()) {
+            self.open_old()?;
         }
-        if let Some(ledger) = &self.old {
+        if let Some(ledger) = &self.old.open {
             ledger.list(self.segment(), block, form);
         }
         Ok(())
@@ -220,8 +282,7 @@ pub(crate) fn edit<'v>(
     with_values: bool,
     decide: Decide<'_, 'v>,
 ) -> Result<Edited, Stop> {
-    let blocks = Blocks { writer, new: None, old: None };
-    let mut editor = Editor { blocks, items, with_values, decide };
+    let mut editor = Editor { blocks: Blocks::new(writer), items, with_values, decide };
     let all = 0..items.len();
     let children = match root {
         Some(root) => editor.node(root, all, MAX_DEPTH)?,
@@ -284,7 +345,7 @@ impl Editor<'_, '_, '_, '_, '_> {
             if node.kind == LEAF || node.count > 1 {
                 break;
             }
-            // It was written for this very change, and goes with the commit as well as without.
+            // It goes with the commit, and if it was written for this very change, then without as well.
             self.blocks.drop_old(root.block, Form::Plain).map_err(Stop::Refused)?;
             root.block = node.child(0).2;
         }
@@ -399,5 +460,32 @@ impl Editor<'_, '_, '_, '_, '_> {
         target[0].store(head(kind, count, words.len()), Ordering::Relaxed);
         target[1..].iter().zip(words).for_each(|(word, &value)| word.store(value, Ordering::Relaxed));
         Ok(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::SegmentOptions;
+
+    /// A change was refused for want of memory once its ledgers had used up the journal, after some 190,000 blocks.
+    #[test]
+    fn a_change_lists_more_blocks_than_a_journal_has_ledgers_for() {
+        let segment = Segment::create(SegmentOptions::new().memory(128 << 20).max_keys(512)).unwrap();
+        let pages = segment.memory_use().pages;
+        for commits in [false, true] {
+            let writer = Writer::enter(&segment).unwrap();
+            let mut blocks = Blocks::new(&writer);
+            let taken: Vec<BlockRef> = (0..250_000).map(|_| blocks.take_node(8).unwrap()).collect();
+            taken.iter().for_each(|&block| blocks.drop_old(block, Form::Plain).unwrap());
+            assert!(blocks.new_len() > SHELVED && blocks.old_len() > SHELVED);
+            if commits {
+                heap::free_old(&segment, writer.slot());
+            } else {
+                drop(writer);
+            }
+            assert_eq!(segment.memory_use().keys, 0, "commits: {commits}");
+        }
+        assert!(segment.memory_use().pages > pages);
     }
 }

@@ -46,7 +46,6 @@ impl Keys {
             Ok(())
         })
     }
-
 }
 
 /// The database that clients call this one of the records. The caller's flag is up, or it has the gate: nobody else swaps it meanwhile.
