@@ -14,7 +14,7 @@
 use std::sync::atomic::Ordering;
 
 use shm_layout::{
-    heap::{PAGE_BYTES, PAGE_UNITS, kind},
+    heap::{PAGE_BYTES, PAGE_UNITS, Page, kind},
     keys,
     slot::Slot,
     table::UNIT_BYTES,
@@ -218,17 +218,29 @@ pub(crate) fn reclaim(segment: &Segment) -> usize {
     pages.map(|page| segment.page(page).state.store(kind::FREE, Ordering::Release)).count()
 }
 
+/// What the arena knows of its pages.
+pub(crate) fn pages(segment: &Segment) -> impl Iterator<Item = &Page> {
+    (0..segment.geometry().arena_pages as u32).map(|page| segment.page(page))
+}
+
 /// Bytes of the arena that belong to nobody.
 pub(crate) fn free_bytes(segment: &Segment) -> u64 {
-    let pages = 0..segment.geometry().arena_pages as u32;
-    pages
-        .map(|page| {
-            let desc = segment.page(page);
-            match desc.state.load(Ordering::Relaxed) {
-                kind::FREE => PAGE_BYTES,
-                kind::TABLE => u64::from(desc.units.load(Ordering::Relaxed).count_zeros()) * UNIT_BYTES,
-                _ => 0,
-            }
-        })
-        .sum()
+    let free = |page: &Page| match page.state.load(Ordering::Relaxed) {
+        kind::FREE => PAGE_BYTES,
+        kind::TABLE => u64::from(page.units.load(Ordering::Relaxed).count_zeros()) * UNIT_BYTES,
+        _ => 0,
+    };
+    pages(segment).map(free).sum()
+}
+
+/// Bytes of the arena that belong to tables.
+pub(crate) fn table_bytes(segment: &Segment) -> u64 {
+    let tables = pages(segment).filter(|page| page.state.load(Ordering::Relaxed) == kind::TABLE);
+    tables.map(|page| u64::from(page.units.load(Ordering::Relaxed).count_ones()) * UNIT_BYTES).sum()
+}
+
+/// Bytes of all pages that hold blocks of the heap, or may come to.
+pub(crate) fn heap_bytes(segment: &Segment) -> u64 {
+    let states = pages(segment).map(|page| page.state.load(Ordering::Relaxed));
+    states.filter(|state| *state == kind::FREE || state & kind::MASK == kind::HEAP).count() as u64 * PAGE_BYTES
 }

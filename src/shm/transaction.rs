@@ -24,7 +24,8 @@
 //! becomes of it is decided with the whole.
 //!
 //! What is sticky is not undone, because it says nothing about contents: pages that were given to the heap or to records, the note that
-//! something may expire, a counter that was made wide, counts of passed groups that are too high. Tables are not made or dropped inside.
+//! something may expire, a counter that was made wide (unless it was changed before, when its row is put back with its flags), counts of passed groups that
+//! are too high. Tables are not made or dropped inside.
 
 use std::{cell::Cell, sync::atomic::Ordering, time::Duration};
 

@@ -10,16 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shm_layout::{
-    heap::{PAGE_BYTES, kind},
-    keys::KEY_BYTES,
-    slot::Slot,
-    table::UNIT_BYTES,
-};
+use shm_layout::{heap::PAGE_BYTES, keys::KEY_BYTES, slot::Slot};
 
 use super::{
     super::{
-        heap, keys,
+        arena, heap, keys,
         locks::Writer,
         segment::{Refusal, Segment},
         transaction, usage,
@@ -81,12 +76,6 @@ fn key_bytes(segment: &Segment) -> u64 {
     sum.max(0) as u64
 }
 
-fn table_bytes(segment: &Segment) -> u64 {
-    let pages = 0..segment.geometry().arena_pages as u32;
-    let tables = pages.map(|page| segment.page(page)).filter(|desc| desc.state.load(Ordering::Relaxed) == kind::TABLE);
-    tables.map(|desc| u64::from(desc.units.load(Ordering::Relaxed).count_ones()) * UNIT_BYTES).sum()
-}
-
 fn used(segment: &Segment) -> u64 {
     segment.geometry().arena_at + segment.header().table_bytes.load(Ordering::Relaxed) + key_bytes(segment)
 }
@@ -99,7 +88,7 @@ impl Segment {
         MemoryUse {
             total,
             fixed: self.geometry().arena_at,
-            tables: table_bytes(self),
+            tables: arena::table_bytes(self),
             keys: key_bytes(self),
             pages,
             evicted: self.header().evicted.load(Ordering::Relaxed),
@@ -119,7 +108,7 @@ impl Segment {
             word.store(value, Ordering::Relaxed);
         });
         if header.max_memory.load(Ordering::Relaxed) != bytes {
-            header.table_bytes.store(table_bytes(self), Ordering::Relaxed);
+            header.table_bytes.store(arena::table_bytes(self), Ordering::Relaxed);
             header.max_memory.store(bytes, Ordering::Relaxed);
         }
         self.allowance().0.store(0, Ordering::Relaxed);
@@ -171,7 +160,7 @@ pub(crate) fn maintain(segment: &Segment, now_ms: u64) {
     if limit == 0 {
         return;
     }
-    header.table_bytes.store(table_bytes(segment), Ordering::Relaxed);
+    header.table_bytes.store(arena::table_bytes(segment), Ordering::Relaxed);
     let counted = header.recounted_at.load(Ordering::Relaxed);
     if header.recoveries.load(Ordering::Relaxed) != counted {
         recount(segment, counted);

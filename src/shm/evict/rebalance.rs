@@ -52,8 +52,8 @@ pub(crate) fn rebalance(
     gate::behind(segment, patience, |_| Ok(arena::reclaim(segment)))
 }
 
-/// Whether a block of a record lies in one of the pages. The record may be changing: then it is not believed, and asked
-/// about again under its lock.
+/// Whether a block of a record lies in one of the pages. The record may be changing, and what is read of it
+/// anything: it goes only if under its lock its sequence is what it was before.
 fn lies_in(segment: &Segment, space: &Space, row: u32, chosen: &[bool]) -> bool {
     let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) else {
         return false;

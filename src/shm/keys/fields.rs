@@ -236,7 +236,7 @@ impl Keys {
             None => {
                 let blocks = replaced.into_iter().chain(seen.key_block());
                 blocks.for_each(|(block, form)| heap::list_old(slot, block, form));
-                self.list_delete(writer, &mut intent, key, seen, &mut tally);
+                self.list_removal(writer, &mut intent, key, seen, &mut tally);
             }
         }
         intent.carry_out(writer, &self.space)?;

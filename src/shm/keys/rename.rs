@@ -80,7 +80,7 @@ impl Keys {
         let moved = encoded.flags & flag::ENCODING == from.flags() & flag::ENCODING;
         let stays = from.value_block().filter(|_| !moved);
         stays.into_iter().chain(from.key_block()).for_each(|(block, form)| heap::list_old(slot, block, form));
-        self.list_delete(writer, &mut intent, keys[0], &from, tallies.of(writer, keys[0].db));
+        self.list_removal(writer, &mut intent, keys[0], &from, tallies.of(writer, keys[0].db));
         intent.carry_out(writer, &self.space)?;
         *outcome = Some(true);
         Ok(Step::Done)

@@ -2,14 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use shm_layout::heap::{CHUNK_BYTES, PAGE_BYTES, kind};
+use shm_layout::heap::CHUNK_BYTES;
 
 use super::{
     super::{
-        evict, heap,
+        arena, evict, heap,
         locks::{Writer, patiently},
         rows::is_past,
-        segment::{Refusal, Segment},
+        segment::Refusal,
         usage::{self, Usage},
     },
     Keys, OPTIMISM,
@@ -36,7 +36,7 @@ impl Keys {
     ) -> Result<(), Refusal> {
         let segment = &self.segment;
         let wanted = if records { 0 } else { segment.wanted().load(Ordering::Relaxed) as usize };
-        if round >= MAX_ROUNDS || (wanted > CHUNK_BYTES && wanted as u64 > heap_bytes(segment)) {
+        if round >= MAX_ROUNDS || (wanted > CHUNK_BYTES && wanted as u64 > arena::heap_bytes(segment)) {
             return Err(Refusal::OutOfMemory);
         }
         if round == 0 && Self::sweep(segment, SWEPT, now_ms) > 0 {
@@ -138,10 +138,3 @@ impl Keys {
 
 /// Bytes of the index for each key.
 const INDEX_BYTES: u64 = 8;
-
-/// Bytes of all pages that hold blocks of the heap, or may come to.
-fn heap_bytes(segment: &Segment) -> u64 {
-    let pages = 0..segment.geometry().arena_pages as u32;
-    let states = pages.map(|page| segment.page(page).state.load(Ordering::Relaxed));
-    states.filter(|state| *state == kind::FREE || state & kind::MASK == kind::HEAP).count() as u64 * PAGE_BYTES
-}

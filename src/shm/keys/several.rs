@@ -181,7 +181,7 @@ impl Keys {
                 (None, Some(seen)) if *wanted == Change::Remove => {
                     let blocks = seen.value_block().into_iter().chain(seen.key_block());
                     blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
-                    self.list_delete(writer, &mut intent, *key, &seen, tally);
+                    self.list_removal(writer, &mut intent, *key, &seen, tally);
                 }
                 _ => {}
             }
@@ -191,7 +191,7 @@ impl Keys {
     }
 
     /// Lists that a record goes; its blocks are the caller's affair.
-    pub(super) fn list_delete(
+    pub(super) fn list_removal(
         &self,
         writer: &Writer<'_>,
         intent: &mut Intent,
