@@ -89,12 +89,28 @@ enum Stop {
     Closing,
 }
 
-/// A request that waits for a stopped process, or is held back.
+/// A request that is to be executed again.
 struct Parked {
     /// Bytes that the request occupies.
     len: usize,
-    /// None: it is held back, and has not begun to wait for a stopped process.
-    patience: Option<Patience>,
+    waits_for: WaitsFor,
+}
+
+/// What a request waits for.
+enum WaitsFor {
+    /// A stopped process.
+    Stopped(Patience),
+    /// The end of a pause.
+    Pause,
+}
+
+impl WaitsFor {
+    fn patience(self) -> Option<Patience> {
+        match self {
+            Self::Stopped(patience) => Some(patience),
+            Self::Pause => None,
+        }
+    }
 }
 
 struct Connection<S> {
@@ -313,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while at < batch.len() {
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
-                Some(parked) => (parked.len, parked.patience),
+                Some(parked) => (parked.len, parked.waits_for.patience()),
                 None => match self.parser.next(request, &mut self.args) {
                     Ok(Some(len)) => (len, None),
                     Ok(None) => return (at, Stop::Starved),
@@ -328,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match execute(&Args::new(request, &self.args), &mut session, env) {
                 Outcome::Done(reply) => encode(&reply, session.proto, replies),
                 Outcome::Paused => {
-                    self.parked = Some(Parked { len, patience: None });
+                    self.parked = Some(Parked { len, waits_for: WaitsFor::Pause });
                     return (at, Stop::Held);
                 }
                 Outcome::Wait => {
@@ -377,14 +393,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.hub.count(Stat::Parked);
             Patience::new()
         });
-        self.parked = Some(Parked { len, patience: Some(patience) });
+        self.parked = Some(Parked { len, waits_for: WaitsFor::Stopped(patience) });
     }
 
     /// Lets others have their turn, then executes the parked request and what follows it.
     async fn retry(&mut self) -> io::Result<Stop> {
         // It is not the client who is slow.
         self.place.pulse.mark(Phase::Busy, self.hub.uptime_ms());
-        if let Some(Parked { patience: Some(patience), .. }) = &mut self.parked {
+        if let Some(Parked { waits_for: WaitsFor::Stopped(patience), .. }) = &mut self.parked {
             patience.pause().await;
         }
         self.go_on().await

@@ -1,5 +1,7 @@
 //! The commands: (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBLISH, SPUBLISH, PUBSUB.
 
+use std::collections::BTreeSet;
+
 use super::{super::introspect, board::Topic, subscriptions::Subscriptions};
 use crate::{
     command::{
@@ -159,7 +161,7 @@ fn listen(call: &mut Call<'_, '_>, topic: Topic, what: &'static str) -> Answer {
     let names: Vec<&[u8]> = call.args.from(1).collect();
     let state = call.env.state;
     let session = &mut *call.session;
-    let before = session.subscriptions.clone_names(topic, &names);
+    let before = Before::of(&session.subscriptions, topic, &names);
     state.pubsub.subscribe(&state.bus, &mut session.subscriptions, session.id, topic, &names)?;
     session.dirty = true;
     let mut count = session.subscriptions.shown(topic) - before.new;
@@ -247,19 +249,20 @@ fn counted(call: &mut Call<'_, '_>, kind: Kind) -> Answer {
 
 /// Which of some names a client had already.
 struct Before {
-    had: std::collections::BTreeSet<Vec<u8>>,
+    had: BTreeSet<Vec<u8>>,
     /// How many it did not have.
     new: i64,
 }
 
-impl Subscriptions {
-    fn clone_names(&self, topic: Topic, names: &[&[u8]]) -> Before {
+impl Before {
+    fn of(subscriptions: &Subscriptions, topic: Topic, names: &[&[u8]]) -> Self {
         let mut distinct: Vec<&[u8]> = names.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
-        let had: std::collections::BTreeSet<Vec<u8>> =
-            distinct.iter().filter(|name| self.of(topic).contains(**name)).map(|name| name.to_vec()).collect();
-        Before { new: (distinct.len() - had.len()) as i64, had }
+        let own = subscriptions.of(topic);
+        let had: BTreeSet<Vec<u8>> =
+            distinct.iter().filter(|name| own.contains(**name)).map(|name| name.to_vec()).collect();
+        Self { new: (distinct.len() - had.len()) as i64, had }
     }
 }
 

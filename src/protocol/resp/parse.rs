@@ -148,12 +148,6 @@ impl Parser {
         self.authenticated = authenticated;
     }
 
-    /// Whether a request has been begun and not ended.
-    #[must_use]
-    pub fn is_inside_request(&self) -> bool {
-        self.step != Step::Start || self.scanned > 0
-    }
-
     /// Takes the request at the front of `buf`.
     ///
     /// Returns the number of bytes that it occupies, with its arguments in `args` as ranges of `buf`; or `None` if it has
