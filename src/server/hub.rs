@@ -9,7 +9,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 
-use super::{hold::Holding, news::Losses, roster::Roster, watchers::Watchers};
+use super::{hold::Holding, mailbox::Mailbox, news::Losses, roster::Roster, watchers::Watchers};
 use crate::{
     command::{Env, WorkerState},
     config::Config,
@@ -86,6 +86,16 @@ impl Hub {
     /// Counts one event.
     pub(super) fn count(&self, stat: Stat) {
         self.statistics().add(stat, 1);
+    }
+
+    /// Gives a client a message, and counts one that had too many already.
+    pub(super) fn deliver_to(&self, mailbox: &Mailbox, message: &Rc<[u8]>) {
+        if !mailbox.is_ended() {
+            mailbox.push(message, self.uptime_ms());
+            if mailbox.is_ended() {
+                self.count(Stat::OutputClosed);
+            }
+        }
     }
 
     /// Takes over what other workers have just changed, settings and users.

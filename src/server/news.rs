@@ -2,10 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::{
-    hub::Hub,
-    mailbox::{Form, Mailbox},
-};
+use super::{hub::Hub, mailbox::Form};
 use crate::{
     command::{Message, NAMED_AT_ONCE, Proto, Push, Reply},
     protocol::resp::encode,
@@ -57,7 +54,7 @@ fn send(hub: &Hub, push: &Push) {
     let keys = push.keys.as_ref().map(|keys| list_of(keys)).unwrap_or_default();
     if push.redirect == 0 {
         if let Some(mailbox) = hub.roster.mailbox(push.client).filter(|mailbox| mailbox.form() == Form::Resp3) {
-            put(hub, &mailbox, invalidation(Form::Resp3, &keys));
+            hub.deliver_to(&mailbox, &invalidation(Form::Resp3, &keys));
         }
     } else if hub.roster.mailbox(push.redirect).is_some() {
         invalidate(hub, push.redirect, &keys);
@@ -96,7 +93,7 @@ fn tell_broken(hub: &Hub, push: &Push) {
     hub.state.tracking.redirect_is_broken(push.client);
     if let Some(mailbox) = hub.roster.mailbox(push.client).filter(|mailbox| mailbox.form() == Form::Resp3) {
         let broken = [Reply::Text("tracking-redir-broken"), Reply::Int(push.redirect as i64)];
-        put(hub, &mailbox, encoded(&Reply::Push(broken.to_vec()), Proto::Resp3));
+        hub.deliver_to(&mailbox, &encoded(&Reply::Push(broken.to_vec()), Proto::Resp3));
     }
 }
 
@@ -104,7 +101,7 @@ fn tell_broken(hub: &Hub, push: &Push) {
 pub(super) fn invalidate(hub: &Hub, client: u64, keys: &[u8]) {
     let Some(mailbox) = hub.roster.mailbox(client) else { return };
     if mailbox.form() == Form::Resp3 || mailbox.listens() {
-        put(hub, &mailbox, invalidation(mailbox.form(), keys));
+        hub.deliver_to(&mailbox, &invalidation(mailbox.form(), keys));
     }
 }
 
@@ -112,16 +109,7 @@ pub(super) fn invalidate(hub: &Hub, client: u64, keys: &[u8]) {
 pub(super) fn show(hub: &Hub, line: &[u8]) {
     let line: Rc<[u8]> = line.into();
     for mailbox in hub.state.monitors.clients().into_iter().filter_map(|client| hub.roster.mailbox(client)) {
-        put(hub, &mailbox, Rc::clone(&line));
-    }
-}
-
-fn put(hub: &Hub, mailbox: &Mailbox, message: Rc<[u8]>) {
-    if !mailbox.is_ended() {
-        mailbox.push(&message, hub.uptime_ms());
-        if mailbox.is_ended() {
-            hub.count(Stat::OutputClosed);
-        }
+        hub.deliver_to(&mailbox, &line);
     }
 }
 

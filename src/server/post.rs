@@ -55,8 +55,8 @@ fn deliver_letters(hub: &Hub) {
         match Message::decode(&letter.bytes) {
             Some(Message::Publish { kind, channel, payload }) => {
                 hub.state.pubsub.each_hearer(kind, channel, letter.number, &mut |heard, clients| {
-                    let mut post = Post::new(hub, heard, channel, payload);
-                    clients.for_each(|client| post.send(client));
+                    let mut publication = Publication::new(hub, heard, channel, payload);
+                    clients.for_each(|client| publication.send(client));
                 });
             }
             Some(Message::Kill { clients }) => end_all(hub, ids_of(clients)),
@@ -130,7 +130,7 @@ fn end(hub: &Hub, mailbox: &Mailbox) {
 }
 
 /// One published message for those who hear it in one way, encoded once for each form.
-struct Post<'a> {
+struct Publication<'a> {
     hub: &'a Hub,
     heard: Heard<'a>,
     channel: &'a [u8],
@@ -138,7 +138,7 @@ struct Post<'a> {
     forms: [Option<Rc<[u8]>>; Form::COUNT],
 }
 
-impl<'a> Post<'a> {
+impl<'a> Publication<'a> {
     fn new(hub: &'a Hub, heard: Heard<'a>, channel: &'a [u8], payload: &'a [u8]) -> Self {
         Self { hub, heard, channel, payload, forms: Default::default() }
     }
@@ -149,13 +149,8 @@ impl<'a> Post<'a> {
         if self.forms[form as usize].is_none() {
             self.forms[form as usize] = Some(self.encode(form));
         }
-        if let Some(bytes) = &self.forms[form as usize]
-            && !mailbox.is_ended()
-        {
-            mailbox.push(bytes, self.hub.uptime_ms());
-            if mailbox.is_ended() {
-                self.hub.count(Stat::OutputClosed);
-            }
+        if let Some(bytes) = &self.forms[form as usize] {
+            self.hub.deliver_to(&mailbox, bytes);
         }
     }
 

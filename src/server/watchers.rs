@@ -9,7 +9,7 @@ use std::{
 use super::{hub::Hub, mailbox::Mailbox};
 use crate::{
     protocol::http::{flush_event, key_event, reset_event},
-    store::{Audience, Stat},
+    store::Audience,
 };
 
 struct Watcher {
@@ -54,7 +54,7 @@ impl Watchers {
         let number = all.next.replace(all.next.get() + 1);
         all.watchers.borrow_mut().insert(number, Watcher { prefixes, mailbox: Rc::clone(mailbox) });
         hub.store.interest().join(Audience::Watchers, hub.index);
-        mailbox.push(&reset_event().into(), hub.uptime_ms());
+        hub.deliver_to(mailbox, &reset_event().into());
         Watching { hub: Rc::clone(hub), number }
     }
 
@@ -79,12 +79,7 @@ impl Watchers {
 
     fn send(&self, hub: &Hub, event: &Rc<[u8]>, is_for: impl Fn(&Watcher) -> bool) {
         for watcher in self.watchers.borrow().values().filter(|watcher| is_for(watcher)) {
-            if !watcher.mailbox.is_ended() {
-                watcher.mailbox.push(event, hub.uptime_ms());
-                if watcher.mailbox.is_ended() {
-                    hub.count(Stat::OutputClosed);
-                }
-            }
+            hub.deliver_to(&watcher.mailbox, event);
         }
     }
 }
