@@ -121,6 +121,10 @@ impl Step {
         Some(if matches!(self.action, Action::Set(_)) { before } else { after } as i64)
     }
 
+    fn writes(&self) -> bool {
+        !matches!(self.action, Action::Get)
+    }
+
     /// Bytes that a value needs for it.
     fn reach(&self) -> usize {
         ((self.offset + u64::from(self.width.bits) - 1) >> 3) as usize + 1
@@ -164,11 +168,10 @@ fn steps(call: &Call<'_, '_>) -> Answer<Vec<Step>> {
 
 fn bitfield(call: &mut Call<'_, '_>) -> Answer {
     let steps = steps(call)?;
-    if steps.iter().all(|step| matches!(step.action, Action::Get)) {
+    if !steps.iter().any(Step::writes) {
         return read(call, &steps);
     }
-    let writes = steps.iter().filter(|step| !matches!(step.action, Action::Get));
-    let reach = writes.map(Step::reach).max().unwrap_or(0);
+    let reach = steps.iter().filter(|step| step.writes()).map(Step::reach).max().unwrap_or(0);
     if reach > call.env.config.max_value {
         return refuse(VALUE_TOO_LONG);
     }
@@ -176,8 +179,11 @@ fn bitfield(call: &mut Call<'_, '_>) -> Answer {
     call.kv().update(call.db(), call.key(1)?, &mut |current| {
         let before = string_of(current)?.unwrap_or_default();
         let mut value = grown(before, reach);
-        replies = steps.iter().map(|step| step.apply(&mut value).map_or(Reply::Null, Reply::Int)).collect();
-        changed = value != before;
+        let done: Vec<_> = steps.iter().map(|step| step.apply(&mut value)).collect();
+        // Room that was made for writes that all failed is no change.
+        let wrote = steps.iter().zip(&done).any(|(step, done)| step.writes() && done.is_some());
+        changed = wrote && value != before;
+        replies = done.into_iter().map(|done| done.map_or(Reply::Null, Reply::Int)).collect();
         Ok(if changed { Update::Set(value.into(), Expiry::Keep) } else { Update::Leave })
     })?;
     if changed {
@@ -189,7 +195,7 @@ fn bitfield(call: &mut Call<'_, '_>) -> Answer {
 
 fn bitfield_ro(call: &mut Call<'_, '_>) -> Answer {
     let steps = steps(call)?;
-    if !steps.iter().all(|step| matches!(step.action, Action::Get)) {
+    if steps.iter().any(Step::writes) {
         return Err(Refusal::from("ERR BITFIELD_RO only supports the GET subcommand"));
     }
     read(call, &steps)

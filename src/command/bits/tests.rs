@@ -95,6 +95,27 @@ fn values_are_combined() {
     );
 }
 
+/// The watcher of a key that was absent was told of a change, and the key was there afterwards.
+#[test]
+fn a_bitfield_whose_writes_all_fail_writes_nothing() {
+    check(
+        &Server::new(),
+        &[
+            ("WATCH a", "+OK"),
+            ("BITFIELD a OVERFLOW FAIL SET u1 0 5 GET u8 0 INCRBY u2 70 9", "*3 $-1 :0 $-1"),
+            ("EXISTS a", ":0"),
+            ("MULTI", "+OK"),
+            ("PING", "+QUEUED"),
+            ("EXEC", "*1 +PONG"),
+            ("SET a x", "+OK"),
+            ("BITFIELD a OVERFLOW FAIL INCRBY u8 64 900", "*1 $-1"),
+            ("STRLEN a", ":1"),
+            ("BITFIELD a OVERFLOW FAIL INCRBY u8 64 900 INCRBY u8 8 1", "*2 $-1 :1"),
+            ("STRLEN a", ":9"),
+        ],
+    );
+}
+
 #[test]
 fn integers_of_any_width() {
     check(

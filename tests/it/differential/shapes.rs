@@ -63,10 +63,12 @@ pub(super) const SHAPES: &[Shape] = &[
     row(3, "BITOP NOT {key} {key}"),
     row(5, "BITFIELD {key} GET {type} {fieldoffset}"),
     row(6, "BITFIELD {key} SET {type} {fieldoffset} {int} GET {type} {fieldoffset}"),
-    row(6, "BITFIELD {key} ?OVERFLOW ?WRAP|SAT|FAIL INCRBY {type} {fieldoffset} {int}"),
+    row(6, "BITFIELD {key} ?OVERFLOW ?WRAP|SAT INCRBY {type} {fieldoffset} {int}"),
+    row(4, "BITFIELD {key} OVERFLOW WRAP|SAT|x INCRBY {type} {fieldoffset} {small} SET {type} {fieldoffset} {small}"),
+    // With a write that cannot fail and reaches as far as the others: when all fail, only Redis makes room for them.
     row(
         4,
-        "BITFIELD {key} OVERFLOW WRAP|SAT|FAIL|x INCRBY {type} {fieldoffset} {small} SET {type} {fieldoffset} {small}",
+        "BITFIELD {key} SET i64 512 {small} OVERFLOW FAIL INCRBY {type} {fieldoffset} {small} SET {type} {fieldoffset} {int}",
     ),
     row(3, "BITFIELD_RO {key} ?GET ?{type} ?{fieldoffset}"),
     // Keys.
