@@ -2,6 +2,8 @@
 //!
 //! Bit 0 is the highest bit of the first byte. A value goes on with zeros behind its end.
 
+use std::borrow::Cow;
+
 use super::{
     Class, Reply,
     call::Call,
@@ -9,8 +11,9 @@ use super::{
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     table::{Command, READ, READ_FAST, WRITE},
+    whole,
 };
-use crate::store::{Current, Expiry, Target, Update, string_of};
+use crate::store::{Current, Expiry, Result, Target, Update, limits::MAX_BATCH_ROWS, string_of};
 
 const NOT_A_BIT: &str = "ERR bit is not an integer or out of range";
 const NOT_AN_OFFSET: &str = "ERR bit offset is not an integer or out of range";
@@ -303,11 +306,32 @@ fn bitop(call: &mut Call<'_, '_>) -> Answer {
         return refuse(format!("ERR BITOP {name} must be called with at least two source keys."));
     }
     let (target, sources) = (call.key(2)?, call.keys(3, 1)?);
+    let (len, existed) = if sources.len() < MAX_BATCH_ROWS {
+        combine_in_one_step(call, operation, target, &sources)?
+    } else {
+        whole::atomically(call, || combine_one_by_one(call, operation, target, &sources))?
+    };
+    call.count_writes(usize::from(len > 0 || existed));
+    if len > 0 {
+        call.notify(Class::String, "set", target);
+    } else if existed {
+        call.notify(Class::Generic, "del", target);
+    }
+    Ok(Reply::Int(len as i64))
+}
+
+/// Locks all keys together. The length of the result, and whether the target was there before.
+fn combine_in_one_step(
+    call: &Call<'_, '_>,
+    operation: Operation,
+    target: &[u8],
+    sources: &[&[u8]],
+) -> Result<(usize, bool)> {
     let db = call.db();
     // Every key once: the target first, and each source's place among them.
     let mut targets = vec![Target { db, key: target, with_value: sources.contains(&target) }];
     let mut places = Vec::with_capacity(sources.len());
-    for key in sources {
+    for &key in sources {
         let place = targets.iter().position(|known| known.key == key).unwrap_or(targets.len());
         if place == targets.len() {
             targets.push(Target { db, key, with_value: true });
@@ -324,16 +348,36 @@ fn bitop(call: &mut Call<'_, '_>) -> Answer {
         let result = operation.combine(&values);
         len = result.len();
         let mut updates = vec![Update::Leave; shown.len()];
-        updates[0] = if len == 0 { Update::Delete } else { Update::Set(result.into(), Expiry::Never) };
+        updates[0] = update_to(result);
         Ok(updates)
     })?;
-    call.count_writes(usize::from(len > 0 || existed));
-    if len > 0 {
-        call.notify(Class::String, "set", target);
-    } else if existed {
-        call.notify(Class::Generic, "del", target);
+    Ok((len, existed))
+}
+
+/// The same for more keys than one step can lock; to be called within a transaction.
+fn combine_one_by_one(
+    call: &Call<'_, '_>,
+    operation: Operation,
+    target: &[u8],
+    sources: &[&[u8]],
+) -> Result<(usize, bool)> {
+    let mut values = vec![Vec::new(); sources.len()];
+    for (key, value) in sources.iter().zip(&mut values) {
+        call.kv().get(call.db(), key, value)?;
     }
-    Ok(Reply::Int(len as i64))
+    let result = operation.combine(&values.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (len, mut existed) = (result.len(), false);
+    call.kv().update(call.db(), target, &mut |current| {
+        existed = current.is_some();
+        Ok(update_to(&result))
+    })?;
+    Ok((len, existed))
+}
+
+/// What becomes of the target.
+fn update_to<'r>(result: impl Into<Cow<'r, [u8]>>) -> Update<'r> {
+    let result = result.into();
+    if result.is_empty() { Update::Delete } else { Update::Set(result, Expiry::Never) }
 }
 
 #[cfg(test)]

@@ -95,6 +95,30 @@ fn values_are_combined() {
     );
 }
 
+#[test]
+fn more_keys_than_can_be_locked_are_combined_in_a_transaction() {
+    let server = Server::new();
+    let names: String = (0..200).map(|i| format!(" k{i}")).collect();
+    server.run("MSET k0 a k70 b k199 dd h x");
+    check(
+        &server,
+        &[
+            (&format!("BITOP OR r{names}"), ":2"),
+            ("GET r", "$2 gd"),
+            (&format!("BITOP XOR k70{names} k70"), ":2"),
+            (&format!("BITOP AND r{names}"), ":2"),
+            ("GETRANGE r 0 0", "$1 \0"),
+            ("HSET h2 f v", ":1"),
+            (&format!("BITOP OR r{names} h2"), "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("MULTI", "+OK"),
+            (&format!("BITOP OR r{names}"), "+QUEUED"),
+            ("EXEC", "*1 :2"),
+            (&format!("BITOP DIFF r {}", "none ".repeat(90)), ":0"),
+            ("EXISTS r", ":0"),
+        ],
+    );
+}
+
 /// The watcher of a key that was absent was told of a change, and the key was there afterwards.
 #[test]
 fn a_bitfield_whose_writes_all_fail_writes_nothing() {
