@@ -111,6 +111,11 @@ pub(crate) fn keys(request: &Args<'_>) -> Option<(&'static [KeySpec], bool)> {
     })
 }
 
+/// Whether a request may be without keys, and is then not wrong.
+pub(crate) fn needs_no_keys(request: &Args<'_>) -> bool {
+    ["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"].iter().any(|name| request.is(0, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use super::{
     call::Call,
     foreign, glob,
     keyspec::{Access, Find, KeySpec, NOT_KEY},
-    refusal::{Answer, Refusal, SYNTAX, refuse},
+    refusal::{Answer, SYNTAX, refuse},
     table::{self, CATEGORIES, Command, PLAIN},
     usage,
 };
@@ -200,11 +200,14 @@ fn keys_of_request<'a>(call: &Call<'a, '_>) -> Answer<Vec<(&'a [u8], Access)>> {
     }
     let mut keys = Vec::new();
     for spec in specs.iter().filter(|spec| spec.access != NOT_KEY) {
-        let places = spec.places(&request).ok_or(Refusal::from("ERR Invalid arguments specified for command"))?;
+        let Some(places) = spec.places(&request) else {
+            keys.clear();
+            break;
+        };
         let access = command.map_or(spec.access, |command| command.access_in(spec, &request));
         keys.extend(places.map(|at| (request.get(at), access)));
     }
-    if keys.is_empty() {
+    if keys.is_empty() && !foreign::needs_no_keys(&request) {
         return refuse("ERR Invalid arguments specified for command");
     }
     Ok(keys)
