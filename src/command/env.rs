@@ -23,6 +23,8 @@ pub struct Env<'a> {
     pub config: &'a Config,
     /// The time, in milliseconds of the Unix clock.
     pub now_ms: u64,
+    /// The same in microseconds.
+    pub now_us: u64,
     /// Index of this worker.
     pub worker: usize,
     /// How many workers there are.

@@ -76,7 +76,7 @@ fn server(text: &mut String, env: &Env<'_>) -> Result<()> {
     line(text, "worker_process_id", std::process::id());
     line(text, "run_id", &env.state.run_id);
     line(text, "tcp_port", env.config.resp.map_or(0, |addr| addr.port()));
-    line(text, "server_time_usec", env.now_ms * 1000);
+    line(text, "server_time_usec", env.now_us);
     line(text, "uptime_in_seconds", uptime);
     line(text, "uptime_in_days", uptime / 86_400);
     line(text, "hz", 10);

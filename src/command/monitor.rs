@@ -93,7 +93,7 @@ fn show_to_monitors(call: &Call<'_, '_>, command: &Command) {
     }
     let monitors = &call.env.state.monitors;
     let max = call.env.state.bus.longest() - 64;
-    let line = |max_args, max_bytes| line_of(call.session, call.env.now_ms, &call.args, command, max_args, max_bytes);
+    let line = |max_args, max_bytes| line_of(call.session, call.env.now_us, &call.args, command, max_args, max_bytes);
     // What is too long as it stands need not be escaped to find that out.
     let may_fit = call.args.iter().map(|arg| arg.len() + SEPARATOR.len()).sum::<usize>() <= max;
     let whole = may_fit.then(|| line(usize::MAX, usize::MAX)).filter(|line| line.len() <= max);
@@ -103,14 +103,14 @@ fn show_to_monitors(call: &Call<'_, '_>, command: &Command) {
 /// `+<seconds>.<micros> [<db> <address>] "<argument>"...`
 fn line_of(
     session: &Session,
-    now_ms: u64,
+    now_us: u64,
     args: &Args<'_>,
     command: &Command,
     max_args: usize,
     max_bytes: usize,
 ) -> Vec<u8> {
     let mut line = Vec::with_capacity(96);
-    let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
+    let (seconds, micros) = (now_us / 1_000_000, now_us % 1_000_000);
     let _ = write!(line, "+{seconds}.{micros:06} [{} {}]", session.db, session.addr);
     for (at, arg) in args.iter().enumerate().take(max_args) {
         line.extend_from_slice(SEPARATOR);

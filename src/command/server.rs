@@ -67,7 +67,7 @@ fn information(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn time(call: &mut Call<'_, '_>) -> Answer {
-    let (seconds, micros) = (call.env.now_ms / 1000, call.env.now_ms % 1000 * 1000);
+    let (seconds, micros) = (call.env.now_us / 1_000_000, call.env.now_us % 1_000_000);
     Ok(Reply::Array(vec![Reply::Bulk(seconds.to_string().into_bytes()), Reply::Bulk(micros.to_string().into_bytes())]))
 }
 

@@ -13,6 +13,9 @@ use crate::{
     store::Store,
 };
 
+/// By how much the clock in microseconds is ahead of that in milliseconds.
+const MICROS: u64 = 456;
+
 /// One client of one worker.
 pub(crate) struct Server {
     pub(crate) store: Store,
@@ -44,6 +47,7 @@ impl Server {
             store: &self.store,
             config: &self.config,
             now_ms: self.now_ms.get(),
+            now_us: self.now_ms.get() * 1000 + MICROS,
             worker: 0,
             workers: 1,
             state: &self.state,

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use hyper::header::HeaderValue;
@@ -14,7 +14,7 @@ use crate::{
     command::{Env, WorkerState},
     config::Config,
     store::{Stat, Statistics, Store},
-    sys::process,
+    sys::{clock, process},
 };
 
 /// Bytes that one read takes at most, unless it continues a large request.
@@ -107,10 +107,12 @@ impl Hub {
     /// What a batch of commands is executed in.
     pub(super) fn env(&self) -> Env<'_> {
         self.follow();
+        let now_us = clock::now_us();
         Env {
             store: &self.store,
             config: &self.config,
-            now_ms: now_ms(),
+            now_ms: now_us / 1000,
+            now_us,
             worker: self.index,
             workers: self.workers,
             state: &self.state,
@@ -167,7 +169,7 @@ impl Hub {
 
 /// Milliseconds of the Unix clock.
 pub(super) fn now_ms() -> u64 {
-    UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_millis() as u64)
+    clock::now_ms()
 }
 
 /// The pauses of a request that waits for a stopped process: 1 ms, growing to 10 ms, until the time is up.

@@ -5,11 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Milliseconds since the Unix epoch; 0 for a clock that stands before it.
 #[must_use]
 pub fn now_ms() -> u64 {
+    now_us() / 1000
+}
+
+/// The same in microseconds.
+#[must_use]
+pub fn now_us() -> u64 {
     #[cfg(test)]
     if let Some(ms) = set::NOW.get() {
-        return ms;
+        return 1000 * ms;
     }
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 /// A clock that a test sets, for its own thread.

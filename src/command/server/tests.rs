@@ -142,5 +142,5 @@ fn statistics_are_a_map() {
 fn the_time_is_that_of_the_clock() {
     let server = Server::new();
     server.now_ms.set(1_700_000_000_123);
-    check(&server, &[("TIME", "*2 $10 1700000000 $6 123000")]);
+    check(&server, &[("TIME", "*2 $10 1700000000 $6 123456")]);
 }
