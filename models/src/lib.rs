@@ -9,6 +9,7 @@
 //! | `lock` | the lock word, sleeping on the owner, the death of the owner, its recovery, the reuse of its slot |
 //! | `sequence` | a row's sequence: readers without a lock, a change of several words, of one word, a death in between |
 //! | `publish` | the places of an index group: insertion, deletion, lookup, overflow, a death in between |
+//! | `ring` | a ring of messages: readers that are overtaken or start in the middle, a dead writer and its successor; the bell |
 //! | `gate` | the writers' flags against a closer, the gate's sequence against readers, a dead closer |
 //!
 //! **Death** is a thread that simply ends; what the kernel then does to `alive` is done in its name, and somebody else recovers.
@@ -28,6 +29,8 @@ mod lock;
 mod product;
 #[cfg(test)]
 mod publish;
+#[cfg(test)]
+mod ring;
 #[cfg(test)]
 mod sequence;
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub(crate) mod gate;
 pub(crate) mod lock;
 #[path = "../../src/shm/protocol/place.rs"]
 pub(crate) mod place;
+#[path = "../../src/shm/protocol/ring.rs"]
+pub(crate) mod ring;
 #[path = "../../src/shm/protocol/sequence.rs"]
 pub(crate) mod sequence;
 
