@@ -1,5 +1,8 @@
 //! The real program, running on free ports.
 
+#[cfg(feature = "crash-points")]
+mod starting;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -20,6 +23,9 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
+
+#[cfg(feature = "crash-points")]
+pub(crate) use starting::state;
 
 use super::{Http, Resp, tools::Output};
 
@@ -49,20 +55,6 @@ impl Start {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.envs.push((name.to_owned(), value.to_owned()));
         self
-    }
-
-    /// Has this program run it, which gets the command line after its own arguments.
-    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
-        self
-    }
-
-    /// Starts it and does not wait: for starts that are to be cut short.
-    pub(crate) fn begin(self) -> Starting {
-        let mut child = self.spawn();
-        collect(child.stdout.take().unwrap());
-        collect(child.stderr.take().unwrap());
-        Starting { child }
     }
 
     /// Starts it and waits for the ready line.
@@ -98,37 +90,6 @@ impl Start {
         command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the program can be executed")
-    }
-}
-
-/// A master that may not have come to its ready line. Dropping it ends it, and with it its workers.
-pub(crate) struct Starting {
-    child: Child,
-}
-
-impl Starting {
-    /// The master's process id.
-    pub(crate) fn pid(&self) -> i32 {
-        self.child.id() as i32
-    }
-
-    /// `kill -9` of the master alone, and waits until it and its workers, who follow it, are gone.
-    pub(crate) fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        let workers = children(self.pid());
-        self.child.kill().ok();
-        self.child.wait().ok();
-        let gone = || !workers.iter().any(|&pid| alive(pid));
-        assert!(wait_until(Duration::from_secs(10), gone) || thread::panicking(), "workers outlive their master");
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -316,11 +277,6 @@ pub(crate) fn wait_until(patience: Duration, mut what: impl FnMut() -> bool) -> 
 /// Sends a signal; to a process that has ended is no error.
 pub(crate) fn signal(pid: i32, what: Signal) {
     kill(Pid::from_raw(pid), what).ok();
-}
-
-/// The letter that /proc has for the state of a process; `None` if there is none of this id.
-pub(crate) fn state(pid: i32) -> Option<char> {
-    Some(stat(pid)?.0)
 }
 
 /// Ends a process and all that it has started, those first.
