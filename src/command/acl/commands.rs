@@ -214,6 +214,11 @@ fn change(call: &Call<'_, '_>, name: &str, rules: &[Vec<u8>], wrong: &mut Option
     if rules.len() > RULES_BYTES {
         return Err(too_long(rules.len()));
     }
+    // What is kept is what will be read again, by every worker; another user than this one must not come of it.
+    if parse(&rules).as_ref() != Ok(&user) {
+        *wrong = Some("ERR Error in ACL SETUSER: these rules cannot be kept".to_owned());
+        return Ok(());
+    }
     acl.roll.write(name, &Record { rules, made })
 }
 

@@ -88,8 +88,13 @@ impl User {
             [b'!', hash @ ..] => return self.remove_password(&read_hash(hash)?),
             [b'(', inner @ .., b')'] => {
                 let mut selector = Selector::default();
-                let words = inner.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-                words.into_iter().try_for_each(|word| selector.apply(word))?;
+                for word in inner.split(|&byte| byte == b' ').filter(|word| !word.is_empty()) {
+                    // A selector ends with the first such word when it is read again.
+                    if word.ends_with(b")") {
+                        return Err(SYNTAX);
+                    }
+                    selector.apply(word)?;
+                }
                 self.selectors.push(selector);
             }
             _ => return self.root.apply(rule),
@@ -141,7 +146,7 @@ impl Selector {
                     _ => Err(SYNTAX),
                 }
             }
-            [b'&', _, ..] if self.all_channels => Err(ALL_CHANNELS),
+            [b'&', ..] if self.all_channels => Err(ALL_CHANNELS),
             [b'&', pattern @ ..] => {
                 if !self.channels.iter().any(|known| known == pattern) {
                     self.channels.push(pattern.to_vec());
@@ -198,9 +203,9 @@ impl Selector {
             first => {
                 let first = first.to_ascii_lowercase();
                 let rule = format!("{}|{}", command.name, std::str::from_utf8(&first).map_err(|_| SYNTAX)?);
-                if !self.first_args.iter().any(|(known, arg)| *known == command.full_name && *arg == first) {
-                    self.first_args.push((command.full_name, first));
-                }
+                // In the order of the rules, which is that in which they are read again.
+                self.first_args.retain(|(known, arg)| *known != command.full_name || *arg != first);
+                self.first_args.push((command.full_name, first));
                 self.note(true, rule);
                 Ok(())
             }
@@ -234,6 +239,8 @@ impl Selector {
         }
         let word = |keys: &KeyPattern| {
             let sign: &[u8] = match (keys.reads, keys.writes) {
+                // `~*` would say that no other pattern follows.
+                (true, true) if keys.pattern == b"*" => b"%RW~",
                 (true, true) => b"~",
                 (true, false) => b"%R~",
                 _ => b"%W~",

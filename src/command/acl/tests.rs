@@ -338,3 +338,70 @@ fn the_selector_that_grants_most_gives_the_reason() {
     );
     assert_eq!(server.store.statistics().sum(Stat::DeniedKeys), 1);
 }
+
+// Such a user was kept as rules that cannot be read, and so could do nothing any more, or as those of another user.
+#[test]
+fn a_user_is_what_is_read_again() {
+    let server = Server::new();
+    check(
+        &server,
+        &[
+            ("ACL SETUSER u on >pw ~a", "+OK"),
+            ("ACL SETUSER u \"(~x) +get)\"", "-ERR Error in ACL SETUSER modifier '(~x) +get)': Syntax error"),
+            ("ACL SETUSER u (~x +select|0))", "-ERR Error in ACL SETUSER modifier '(~x +select|0))': Syntax error"),
+            ("ACL SETUSER u %R~* %W~* ~b +get", "+OK"),
+            ("AUTH u pw", "+OK"),
+            ("GET any", "$-1"),
+        ],
+    );
+    let words = [
+        "on",
+        "off",
+        "nopass",
+        "resetpass",
+        ">pw",
+        "allkeys",
+        "resetkeys",
+        "~*",
+        "%R~*",
+        "%W~*",
+        "~a)",
+        "%RW~(b",
+        "~",
+        "&c)",
+        "&*",
+        "&",
+        "allchannels",
+        "resetchannels",
+        "+@all",
+        "-@all",
+        "+@read",
+        "-@read",
+        "-get",
+        "+get",
+        "+select|0",
+        "+select|0)",
+        "-select",
+        "+config|get",
+        "-config",
+        "+@connection",
+        "(~x)",
+        "(~x) +get)",
+        "(+select|0))",
+        "(~* +@all -get)",
+        "(%R~* ~y &z)",
+        "()",
+        "(()",
+        "clearselectors",
+    ];
+    let mut state = 1_u64;
+    for _ in 0..5000 {
+        let mut user = User::new();
+        for _ in 0..6 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let _ = user.apply(words[(state >> 33) as usize % words.len()].as_bytes());
+        }
+        let text = describe(&user);
+        assert!(parse(&text).as_ref() == Ok(&user), "{}", text.escape_ascii());
+    }
+}
