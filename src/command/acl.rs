@@ -214,6 +214,12 @@ impl Acl {
         account.is_deleted.get() || session.subscriptions.any(|name, is_pattern| !user.may_hear(name, is_pattern))
     }
 
+    /// Whether a client may be told of what has this name by a command that lists names.
+    pub(super) fn may_read(&self, session: &Session, command: &'static str, name: &[u8]) -> bool {
+        let account = self.account_of(session);
+        account.may_do_everything() || account.user.borrow().may_read(command, name)
+    }
+
     /// Whether new connections have to log in.
     #[must_use]
     pub fn needs_auth(&self) -> bool {

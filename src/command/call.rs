@@ -64,6 +64,11 @@ impl<'a> Call<'a, '_> {
         format!("ERR the {what} are too large for one reply ({} bytes at most)", self.max_reply()).into()
     }
 
+    /// Whether the client may be told, by this command, of a table or a counter of this name.
+    pub(crate) fn may_read(&self, command: &'static str, name: &[u8]) -> bool {
+        self.env.state.acl.may_read(self.session, command, name)
+    }
+
     /// Counts a read.
     pub(crate) fn count_read(&self, hit: bool) {
         self.count_reads(1, usize::from(hit));

@@ -30,7 +30,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         "counter decrement minimum",
         "Takes from a counter unless it would pass the minimum.",
     ),
-    command("counter.list", 1, list).flags(READ).docs("0.1.0", "", "Returns all counters and their values."),
+    command("counter.list", 1, list).flags(READ).docs(
+        "0.1.0",
+        "",
+        "Returns all counters that may be read, and their values.",
+    ),
 ];
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
@@ -129,7 +133,8 @@ fn del(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn list(call: &mut Call<'_, '_>) -> Answer {
-    let counters = call.env.store.counters()?;
+    let mut counters = call.env.store.counters()?;
+    counters.retain(|(name, _)| call.may_read("counter.list", name));
     Ok(Reply::Map(counters.into_iter().map(|(name, value)| (Reply::Bulk(name), Reply::Int(value))).collect()))
 }
 

@@ -36,7 +36,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     command("table.clear", 2, clear).flags(DELETE).docs("0.1.0", "table", "Deletes every row of a table."),
     command("table.info", 2, info).flags(READ_FAST).docs("0.1.0", "table", "Describes a table."),
-    command("table.list", 1, list).flags(READ).docs("0.1.0", "", "Returns the names of all tables."),
+    command("table.list", 1, list).flags(READ).docs("0.1.0", "", "Returns the names of all tables that may be read."),
     command("table.set", -5, set).flags(WRITE_FAST).docs(
         "0.1.0",
         "table row (column value)... [EX seconds | PX milliseconds] [NX | XX]",
@@ -243,7 +243,8 @@ fn info(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn list(call: &mut Call<'_, '_>) -> Answer {
-    let tables = call.env.store.tables()?;
+    let mut tables = call.env.store.tables()?;
+    tables.retain(|info| call.may_read("table.list", info.schema.table().as_bytes()));
     Ok(Reply::Array(tables.iter().map(|info| Reply::from(info.schema.table())).collect()))
 }
 

@@ -405,3 +405,24 @@ fn a_user_is_what_is_read_again() {
         assert!(parse(&text).as_ref() == Ok(&user), "{}", text.escape_ascii());
     }
 }
+
+#[test]
+fn names_that_may_not_be_read_are_not_listed() {
+    let server = Server::new();
+    check(
+        &server,
+        &[
+            ("COUNTER.SET app:1 1", "+OK"),
+            ("COUNTER.SET secret:1 42", "+OK"),
+            ("TABLE.MAKE app_t 10 n int", "+OK"),
+            ("TABLE.MAKE secret_t 10 n int", "+OK"),
+            ("ACL SETUSER bob on nopass ~app* %W~secret* +@read (~secret* +get)", "+OK"),
+            ("AUTH bob x", "+OK"),
+            ("COUNTER.GET secret:1", "-NOPERM No permissions to access a key"),
+            ("COUNTER.LIST", "*2 $5 app:1 :1"),
+            ("TABLE.LIST", "*1 $5 app_t"),
+            ("AUTH default x", "+OK"),
+            ("COUNTER.LIST", "*4 $5 app:1 :1 $8 secret:1 :42"),
+        ],
+    );
+}

@@ -181,6 +181,14 @@ impl User {
         Err(nearest.denied)
     }
 
+    /// Whether one of its selectors allows this command, and to read what has this name.
+    pub(super) fn may_read(&self, command: &'static str, name: &[u8]) -> bool {
+        let allows = |selector: &Selector| {
+            (selector.all_commands || selector.commands.contains(command)) && selector.allows_key(name, true, false)
+        };
+        self.all_selectors().any(allows)
+    }
+
     /// Whether one of its selectors allows a channel, or a pattern of channels.
     pub(super) fn may_hear(&self, channel: &[u8], is_pattern: bool) -> bool {
         self.all_selectors().any(|selector| selector.allows_channel(channel, is_pattern))
@@ -252,10 +260,14 @@ impl Selector {
 
     fn check_key<'a>(&self, args: &Args<'a>, at: usize, reads: bool, writes: bool) -> Result<(), Miss<'a>> {
         let key = args.get(at);
+        if self.allows_key(key, reads, writes) { Ok(()) } else { Err(Miss { at, denied: Denied::Key(key) }) }
+    }
+
+    fn allows_key(&self, key: &[u8], reads: bool, writes: bool) -> bool {
         let allows = |pattern: &KeyPattern| {
             (pattern.reads || !reads) && (pattern.writes || !writes) && glob::matches(&pattern.pattern, key)
         };
-        if self.keys.iter().any(allows) { Ok(()) } else { Err(Miss { at, denied: Denied::Key(key) }) }
+        self.all_keys || self.keys.iter().any(allows)
     }
 
     fn check_channels<'a>(&self, command: &'static Command, args: &Args<'a>) -> Result<(), Miss<'a>> {
