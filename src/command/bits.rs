@@ -87,19 +87,22 @@ fn setbit(call: &mut Call<'_, '_>) -> Answer {
         _ => return refuse(NOT_A_BIT),
     };
     let (byte, mask) = ((offset >> 3) as usize, 0x80_u8 >> (offset & 7));
-    let mut before = false;
+    let (mut before, mut changes) = (false, false);
     call.kv().update(call.db(), call.key(1)?, &mut |current| {
         let value = string_of(current)?.unwrap_or_default();
         before = bit_of(value, offset);
-        if before == on && byte < value.len() {
+        changes = before != on || byte >= value.len();
+        if !changes {
             return Ok(Update::Leave);
         }
         let mut value = grown(value, byte + 1);
         value[byte] = if on { value[byte] | mask } else { value[byte] & !mask };
         Ok(Update::Set(value.into(), Expiry::Keep))
     })?;
-    call.count_writes(1);
-    call.notify(Class::String, "setbit", call.key(1)?);
+    if changes {
+        call.count_writes(1);
+        call.notify(Class::String, "setbit", call.key(1)?);
+    }
     Ok(Reply::flag(before))
 }
 

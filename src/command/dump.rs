@@ -91,6 +91,9 @@ fn restore(call: &mut Call<'_, '_>) -> Answer {
         (at_ms, true) => Expiry::At(at_ms),
         (in_ms, false) => Expiry::At(call.env.now_ms.saturating_add(in_ms)),
     };
+    if Expiry::has_passed(expiry.after(None), call.env.now_ms) {
+        return restore_past(call, key, options.replace);
+    }
     let db = call.db();
     let taken = match &value {
         Value::String(value) => restore_string(call, key, value, expiry, options.replace)?,
@@ -127,6 +130,15 @@ fn read(call: &Call<'_, '_>, index: usize) -> Answer<Value> {
     })
 }
 
+/// Makes nothing of a value whose time has passed; what it was to replace goes.
+fn restore_past(call: &Call<'_, '_>, key: &[u8], replace: bool) -> Answer {
+    if replace && call.kv().delete(call.db(), key)? {
+        call.count_writes(1);
+        call.notify(Class::Generic, "del", key);
+    }
+    Ok(Reply::OK)
+}
+
 /// Makes a string in one step, unless there is such a key and it is not to be replaced: whether that is so.
 fn restore_string(call: &Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry, replace: bool) -> Answer<bool> {
     let mut taken = false;
@@ -140,7 +152,23 @@ fn restore_string(call: &Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry,
 
 #[cfg(test)]
 mod tests {
-    use crate::command::testing::{Server, check};
+    use crate::{
+        command::testing::{Server, check},
+        store::Stat,
+    };
+
+    // It told of a key that was not there.
+    #[test]
+    fn a_value_whose_time_has_passed_is_not_made() {
+        let server = Server::new();
+        let dump = "\"\\x00\\xc0\\x64\\x0a\\x00\\x87\\x29\\x95\\x31\\x60\\x0e\\x8d\\xb3\"";
+        server.run("SET a 1");
+        check(&server, &[(&format!("RESTORE b 1 {dump} ABSTTL"), "+OK"), ("EXISTS b", ":0")]);
+        assert_eq!(server.store.statistics().sum(Stat::Writes), 1, "nothing was written");
+        check(&server, &[(&format!("RESTORE a 1 {dump} ABSTTL"), "-BUSYKEY Target key name already exists.")]);
+        check(&server, &[(&format!("RESTORE a 1 {dump} ABSTTL REPLACE"), "+OK"), ("EXISTS a", ":0")]);
+        check(&server, &[(&format!("RESTORE a 0 {dump}"), "+OK"), ("GET a", "$3 100")]);
+    }
 
     #[test]
     fn restore_checks_what_it_is_given() {

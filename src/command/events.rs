@@ -2,8 +2,12 @@
 //! and the keys that a caching client is about to read are noted. After it, everybody is told of what it did.
 
 use super::{
-    Class, Env, EventClasses, Kind, Message, Notice, WorkerState, call::Call, keyspec::NOT_KEY, publish,
-    refusal::Answer, table::Command,
+    Class, Env, EventClasses, Kind, Message, Notice, WorkerState,
+    call::Call,
+    keyspec::{Access, NOT_KEY, OW_UPDATE},
+    publish,
+    refusal::Answer,
+    table::Command,
 };
 use crate::store::{Audience, Result, Store, Targets, limits::MAX_KV_KEY_BYTES, workers_of};
 
@@ -23,15 +27,14 @@ pub(crate) fn prepare(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
 fn look_ahead(call: &Call<'_, '_>, command: &Command) -> Answer<()> {
     let reads = command.has("readonly");
     let Env { state, store, now_ms, .. } = call.env;
-    let about_absent = if reads { Class::Miss } else { Class::New };
     state.notices.forget_absent();
-    for key in keys_of(call, command) {
-        look_at(state, store, *now_ms, (call.db(), key), about_absent)?;
+    for (key, access) in keys_of(call, command) {
+        look_at(state, store, *now_ms, (call.db(), key), access)?;
     }
     state.notices.tell_departures(store);
     if reads && call.session.tracks {
         let max = call.env.state.settings.tracking_max_keys();
-        call.env.state.tracking.remember(call.session.id, keys_of(call, command), max);
+        call.env.state.tracking.remember(call.session.id, keys_of(call, command).map(|(key, _)| key), max);
     }
     Ok(())
 }
@@ -47,39 +50,41 @@ pub fn prepare_change(state: &WorkerState, store: &Store, now_ms: u64, db: u8, k
         return Ok(());
     }
     state.notices.forget_absent();
-    look_at(state, store, now_ms, (db, key), Class::New)?;
+    look_at(state, store, now_ms, (db, key), OW_UPDATE)?;
     state.notices.tell_departures(store);
     Ok(())
 }
 
-/// Frees a key whose time has passed, unless a pause keeps it, and notes one that is not there if events of class `about_absent` are published.
-fn look_at(state: &WorkerState, store: &Store, now_ms: u64, (db, key): (u8, &[u8]), about_absent: Class) -> Result<()> {
+/// Frees a key whose time has passed, unless a pause keeps it, and notes one that is not there if anybody wants to hear of that.
+fn look_at(state: &WorkerState, store: &Store, now_ms: u64, (db, key): (u8, &[u8]), access: Access) -> Result<()> {
     if !state.settings.pause().lasts(now_ms) {
         store.kv().free_expired(db, key)?;
     }
     let published = EventClasses::from_bits(store.interest().event_classes());
-    if published.publishes(about_absent) && !store.kv().exists(db, key)? {
-        state.notices.note_absent(db, key);
+    let of_miss = access.tells_misses && published.publishes(Class::Miss);
+    let of_new = access.writes && published.publishes(Class::New);
+    if (of_miss || of_new) && !store.kv().exists(db, key)? {
+        state.notices.note_absent(db, key, of_miss);
     }
     Ok(())
 }
 
-/// The keys that a request names; what is too long to be one cannot be read, nor change.
-fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+/// The keys that a request names, and what it does with each; what is too long to be one cannot be read, nor change.
+fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = (&'a [u8], Access)> {
     let args = call.args;
     let specs = command.specs_of_keys().filter(|spec| spec.access != NOT_KEY);
-    specs
-        .filter_map(move |spec| spec.places(&args))
-        .flatten()
-        .map(move |at| args.get(at))
-        .filter(|key| key.len() <= MAX_KV_KEY_BYTES)
+    let places = specs.flat_map(move |spec| {
+        let access = command.access_in(&spec, &args);
+        spec.places(&args).into_iter().flatten().map(move |at| (args.get(at), access))
+    });
+    places.filter(|(key, _)| key.len() <= MAX_KV_KEY_BYTES)
 }
 
-/// After a command was carried out: a read tells of what it did not find.
+/// After a command was carried out: it tells of what it looked for and did not find.
 #[inline]
-pub(crate) fn conclude(call: &Call<'_, '_>, command: &Command) {
-    if call.is_listened_to() && command.has("readonly") {
-        for (db, key) in call.env.state.notices.take_absent() {
+pub(crate) fn conclude(call: &Call<'_, '_>) {
+    if call.is_listened_to() {
+        for (db, key) in call.env.state.notices.take_missed() {
             call.notify_in(db, Class::Miss, "keymiss", &key);
         }
     }

@@ -152,7 +152,9 @@ pub(super) fn carry_out(command: &'static Command, call: &mut Call<'_, '_>) -> A
     if let Some(nanos) = took {
         note_slowness(command, call, nanos, &limits);
     }
-    events::conclude(call, command);
+    if answer.is_ok() {
+        events::conclude(call);
+    }
     monitor::show(call, command);
     answer
 }

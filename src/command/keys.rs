@@ -363,21 +363,24 @@ fn randomkey(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn rename(call: &mut Call<'_, '_>) -> Answer {
-    let (from, to) = (call.key(1)?, call.key(2)?);
-    call.kv().rename(call.db(), from, to, false)?;
-    call.count_writes(1);
-    notify_renamed(call, from, to);
+    rename_if(call, false)?;
     Ok(Reply::OK)
 }
 
 fn renamenx(call: &mut Call<'_, '_>) -> Answer {
+    Ok(Reply::flag(rename_if(call, true)?))
+}
+
+/// Renames a key, with `if_absent` unless there is one of the new name; whether it did.
+fn rename_if(call: &mut Call<'_, '_>, if_absent: bool) -> Answer<bool> {
     let (from, to) = (call.key(1)?, call.key(2)?);
-    let renamed = call.kv().rename(call.db(), from, to, true)?;
-    call.count_writes(usize::from(renamed));
+    let renamed = call.kv().rename(call.db(), from, to, if_absent)?;
+    // Nothing happens to a key that is given the name that it has.
     if renamed && from != to {
+        call.count_writes(1);
         notify_renamed(call, from, to);
     }
-    Ok(Reply::flag(renamed))
+    Ok(renamed)
 }
 
 fn notify_renamed(call: &Call<'_, '_>, from: &[u8], to: &[u8]) {

@@ -13,10 +13,25 @@ pub(crate) struct Access {
     pub(crate) reads: bool,
     /// The value is made, changed or deleted.
     pub(crate) writes: bool,
+    /// Whoever listens is told if there is no such key.
+    pub(crate) tells_misses: bool,
 }
 
+/// What only reads tells of what it does not find.
 const fn access(flags: &'static [&'static str], reads: bool, writes: bool) -> Access {
-    Access { flags, reads, writes }
+    Access { flags, reads, writes, tells_misses: !writes }
+}
+
+impl Access {
+    /// The same, telling of a key that is not there although it may be written.
+    pub(crate) const fn telling_misses(self) -> Self {
+        Self { tells_misses: true, ..self }
+    }
+
+    /// The same, telling of nothing.
+    pub(crate) const fn in_silence(self) -> Self {
+        Self { tells_misses: false, ..self }
+    }
 }
 
 /// Returns the value or a part of it.
@@ -42,7 +57,7 @@ pub(crate) const RM_DELETE: Access = access(&["RM", "delete"], false, true);
 /// As [`RW_ACCESS_UPDATE`]; the arguments say what it really is.
 pub(crate) const RW_VARIABLE: Access = access(&["RW", "access", "update", "variable_flags"], true, true);
 /// The argument is no key, but clients of a cluster route by it.
-pub(crate) const NOT_KEY: Access = access(&["not_key"], false, false);
+pub(crate) const NOT_KEY: Access = access(&["not_key"], false, false).in_silence();
 
 /// How the keys go on from the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +128,7 @@ impl KeySpec {
 /// SET reads only if it is asked to return what was there, or to compare with it.
 pub(crate) fn access_of_set(args: &Args<'_>) -> Access {
     let reads = (3..args.len()).any(|at| ["GET", "IFEQ", "IFNE"].iter().any(|word| args.is(at, word)));
-    if reads { RW_ACCESS_UPDATE } else { OW_UPDATE }
+    if reads { RW_ACCESS_UPDATE.telling_misses() } else { OW_UPDATE }
 }
 
 /// BITFIELD writes unless all that it does is to get.

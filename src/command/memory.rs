@@ -35,7 +35,7 @@ const MEMORY: &[Command] = &[
         "Is accepted: pages without a block in use go back when they are needed.",
     ),
     sub("memory|stats", 2, stats).tips(SPECIAL).docs("4.0.0", "", "Returns what memory is used for."),
-    sub("memory|usage", -3, usage).access(RO).flags(READ).keys(2, 2, 1).docs(
+    sub("memory|usage", -3, usage).access(RO.in_silence()).flags(READ).keys(2, 2, 1).docs(
         "4.0.0",
         "key [SAMPLES count]",
         "Returns the bytes of memory that a key and its value take.",

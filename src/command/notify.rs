@@ -152,6 +152,8 @@ pub struct Notices {
     notices: RefCell<Vec<Notice>>,
     /// Keys that were not there before the request.
     absent: RefCell<HashSet<(u8, Vec<u8>)>>,
+    /// Those of them that are to be told of, in the order in which they were looked for, each as often as it was.
+    missed: RefCell<Vec<(u8, Vec<u8>)>>,
 }
 
 impl Notices {
@@ -205,16 +207,20 @@ impl Notices {
     /// Begins with a request: nothing is known to be absent.
     pub(crate) fn forget_absent(&self) {
         self.absent.borrow_mut().clear();
+        self.missed.borrow_mut().clear();
     }
 
-    /// Notes that a key is not there before the request.
-    pub(crate) fn note_absent(&self, db: u8, key: &[u8]) {
+    /// Notes that a key is not there before the request, and whether that is to be told.
+    pub(crate) fn note_absent(&self, db: u8, key: &[u8], is_told: bool) {
         self.absent.borrow_mut().insert((db, key.to_vec()));
+        if is_told {
+            self.missed.borrow_mut().push((db, key.to_vec()));
+        }
     }
 
-    /// The keys that were not there before the request, if any.
-    pub(crate) fn take_absent(&self) -> HashSet<(u8, Vec<u8>)> {
-        if self.absent.borrow().is_empty() { HashSet::new() } else { self.absent.take() }
+    /// The keys that were not there before the request and are to be told of.
+    pub(crate) fn take_missed(&self) -> Vec<(u8, Vec<u8>)> {
+        self.missed.take()
     }
 
     /// How much was noted so far, by the request at hand and by those that wait.

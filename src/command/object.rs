@@ -21,27 +21,31 @@ pub(crate) const COMMANDS: &[Command] = &[Command::new("object", -2, object_help
     .subcommands(OBJECT)];
 
 const OBJECT: &[Command] = &[
-    sub("object|encoding", 3, encoding).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
-        "2.2.3",
-        "key",
-        "Returns the name of the encoding of a value.",
-    ),
-    sub("object|freq", 3, frequency).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
-        "4.0.0",
-        "key",
-        "Returns how often a key is used, by the count of an LFU policy.",
-    ),
+    sub("object|encoding", 3, encoding)
+        .keys(2, 2, 1)
+        .access(RO.in_silence())
+        .flags(READ)
+        .tips(&["nondeterministic_output"])
+        .docs("2.2.3", "key", "Returns the name of the encoding of a value."),
+    sub("object|freq", 3, frequency)
+        .keys(2, 2, 1)
+        .access(RO.in_silence())
+        .flags(READ)
+        .tips(&["nondeterministic_output"])
+        .docs("4.0.0", "key", "Returns how often a key is used, by the count of an LFU policy."),
     sub("object|help", 2, object_help).flags(PLAIN).docs("6.2.0", "", "Lists the subcommands."),
-    sub("object|idletime", 3, idle_time).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
-        "2.2.3",
-        "key",
-        "Returns the seconds since a key was used.",
-    ),
-    sub("object|refcount", 3, refcount).keys(2, 2, 1).access(RO).flags(READ).tips(&["nondeterministic_output"]).docs(
-        "2.2.3",
-        "key",
-        "Returns how many references a value has: one.",
-    ),
+    sub("object|idletime", 3, idle_time)
+        .keys(2, 2, 1)
+        .access(RO.in_silence())
+        .flags(READ)
+        .tips(&["nondeterministic_output"])
+        .docs("2.2.3", "key", "Returns the seconds since a key was used."),
+    sub("object|refcount", 3, refcount)
+        .keys(2, 2, 1)
+        .access(RO.in_silence())
+        .flags(READ)
+        .tips(&["nondeterministic_output"])
+        .docs("2.2.3", "key", "Returns how many references a value has: one."),
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {

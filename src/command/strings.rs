@@ -33,17 +33,17 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key milliseconds value",
         "Sets the value of a key and its expiry in milliseconds.",
     ),
-    command("getset", 3, getset).flags(WRITE_FAST).keys(1, 1, 1).docs(
+    command("getset", 3, getset).flags(WRITE_FAST).keys(1, 1, 1).access(RW_ACCESS_UPDATE.telling_misses()).docs(
         "1.0.0",
         "key value",
         "Sets the value of a key and returns the one before.",
     ),
-    command("getdel", 2, getdel).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_DELETE).docs(
+    command("getdel", 2, getdel).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_DELETE.telling_misses()).docs(
         "6.2.0",
         "key",
         "Returns the value of a key and deletes it.",
     ),
-    command("getex", -2, getex).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_UPDATE).docs(
+    command("getex", -2, getex).flags(DELETE_FAST).keys(1, 1, 1).access(RW_ACCESS_UPDATE.telling_misses()).docs(
         "6.2.0",
         "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         "Returns the value of a key and changes its expiry.",
