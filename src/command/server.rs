@@ -119,7 +119,11 @@ fn config_set(call: &mut Call<'_, '_>) -> Answer {
         if changes.iter().any(|(other, _)| *other == parameter.name) {
             return refuse(config_error(&name.to_ascii_lowercase(), "duplicate parameter"));
         }
-        changes.push((parameter.name, call.text(at + 1)));
+        // What stood there instead would be another password than the one that was sent.
+        let Ok(value) = std::str::from_utf8(call.arg(at + 1)) else {
+            return refuse(config_error(parameter.name, "argument must be UTF-8"));
+        };
+        changes.push((parameter.name, value.to_owned()));
     }
     match settings.set(&changes)? {
         Ok(()) => {

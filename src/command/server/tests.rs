@@ -59,6 +59,23 @@ fn settings_are_changed_all_or_none() {
     assert_eq!(settings.max_clients(), 5);
 }
 
+// The byte was replaced by U+FFFD, and who had set this password was locked out.
+#[test]
+fn a_setting_is_kept_as_it_was_sent_or_refused() {
+    let server = Server::new();
+    check(
+        &server,
+        &[
+            (
+                r#"CONFIG SET requirepass "p\xff""#,
+                "-ERR CONFIG SET failed (possibly related to argument 'requirepass') - argument must be UTF-8",
+            ),
+            ("RESET", "+RESET"),
+            ("PING", "+PONG"),
+        ],
+    );
+}
+
 #[test]
 fn a_setting_reaches_the_other_workers() {
     let server = Server::new();
