@@ -202,6 +202,7 @@ macro_rules! suite {
                 fields_and_values_of_every_length_come_back
                 fields_are_binary_and_kept_apart
                 a_large_hash_comes_and_goes
+                a_hash_is_small_up_to_a_bound
                 pairs_are_bounded
                 a_scan_returns_every_field_once
                 chosen_fields_are_those_of_their_places

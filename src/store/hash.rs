@@ -21,6 +21,11 @@ pub enum FieldUpdate<'v> {
 /// Decides what becomes of a field: its number among those that were named, and its value if it is there.
 pub type DecideField<'d, 'v> = dyn FnMut(usize, Option<&[u8]>) -> Result<FieldUpdate<'v>> + 'd;
 
+/// Fields up to which a hash is a small one, if none of them and of their values is too long, as Redis has it by default.
+pub const PACKED_FIELDS: usize = 512;
+/// Bytes of a field, or of a value, up to which a hash is a small one.
+pub const PACKED_BYTES: usize = 64;
+
 /// A field and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -69,6 +74,6 @@ pub trait HashBackend: Send + Sync {
         with_values: bool,
         decide: &mut DecideField<'_, 'v>,
     ) -> Result<()>;
-    /// Whether the hash is small enough to be kept in one piece.
+    /// Whether there is such a hash, of [`PACKED_FIELDS`] and [`PACKED_BYTES`] at most.
     fn is_packed(&self, db: u8, key: &[u8]) -> Result<bool>;
 }

@@ -24,7 +24,7 @@ pub use backend::{Backend, KvBackend, Made, TableBackend, TableInfo};
 pub use bus::{Bus, Received, Targets};
 pub use error::{Error, Result};
 pub use eviction::{KeyUsage, MemoryLimit, MemoryUse, Policy};
-pub use hash::{DecideField, FieldPage, FieldUpdate, HashBackend, Pair};
+pub use hash::{DecideField, FieldPage, FieldUpdate, HashBackend, PACKED_BYTES, PACKED_FIELDS, Pair};
 pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{
     Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,

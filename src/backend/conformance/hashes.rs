@@ -270,6 +270,20 @@ pub(crate) fn a_large_hash_comes_and_goes(store: &Store) {
     assert_eq!((all(store, "h").len(), store.kv().len(0)), (0, Ok(0)));
 }
 
+pub(crate) fn a_hash_is_small_up_to_a_bound(store: &Store) {
+    let packed = || store.kv().is_packed(0, b"h").unwrap();
+    for n in 0..512 {
+        set(store, "h", &[(n.to_string().as_bytes(), &[b'v'; 64])]);
+    }
+    assert!(packed());
+    set(store, "h", &[(b"0", &[b'v'; 65])]);
+    assert!(!packed());
+    set(store, "h", &[(b"0", b"")]);
+    assert!(packed());
+    set(store, "h", &[(b"one more", b"")]);
+    assert!(!packed());
+}
+
 pub(crate) fn pairs_are_bounded(store: &Store) {
     small(store);
     let kv = store.kv();

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::keyspace::{MemoryKeyspace, Open, Stored};
-use crate::store::{DecideField, Error, FieldPage, FieldUpdate, HashBackend, Pair, Result};
-
-/// Fields up to which a hash counts as small.
-const PACKED_FIELDS: usize = 16;
+use crate::store::{
+    DecideField, Error, FieldPage, FieldUpdate, HashBackend, PACKED_BYTES, PACKED_FIELDS, Pair, Result,
+};
 
 impl Open<'_> {
     /// The fields of a hash; none if there is no such key.
@@ -104,6 +103,8 @@ impl HashBackend for MemoryKeyspace {
 
     fn is_packed(&self, db: u8, key: &[u8]) -> Result<bool> {
         let held = self.open(db, &[key])?.fields(key)?;
-        Ok((1..=PACKED_FIELDS).contains(&held.len()))
+        let is_short =
+            |(field, value): (&Vec<u8>, &Vec<u8>)| field.len() <= PACKED_BYTES && value.len() <= PACKED_BYTES;
+        Ok((1..=PACKED_FIELDS).contains(&held.len()) && held.iter().all(is_short))
     }
 }

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use super::{SharedStore, refused};
 use crate::{
     shm::{FieldChange, Fields, Looked, Torn},
-    store::{DecideField, Error, FieldPage, FieldUpdate, HashBackend, Pair, Result, kv::check},
+    store::{
+        DecideField, Error, FieldPage, FieldUpdate, HashBackend, PACKED_BYTES, PACKED_FIELDS, Pair, Result, kv::check,
+    },
     sys::clock,
 };
 
-/// Fields, and bytes of each field and value, up to which a hash is a small one, as Redis has it by default.
-const SMALL_FIELDS: u64 = 128;
-const SMALL_BYTES: usize = 64;
 /// Bytes of fields and values after which a page ends, however many were asked for.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -106,7 +105,7 @@ impl HashBackend for SharedStore {
         let mut page = FieldPage { cursor: 0, pairs: Vec::new() };
         let is_hash = self.look(db, key, &mut |hash| {
             (page.cursor, page.pairs) = (0, Vec::new());
-            let packed = cursor == 0 && hash.is_small(SMALL_FIELDS, SMALL_BYTES)?;
+            let packed = cursor == 0 && hash.is_small(PACKED_FIELDS as u64, PACKED_BYTES)?;
             let (mut last, mut bytes) = (cursor, 0);
             hash.each_from(cursor, &mut |hash, field, value| {
                 // A page ends between two hashes, because a cursor is a hash.
@@ -179,7 +178,7 @@ impl HashBackend for SharedStore {
     fn is_packed(&self, db: u8, key: &[u8]) -> Result<bool> {
         let mut packed = false;
         self.look(db, key, &mut |hash| {
-            packed = hash.is_small(SMALL_FIELDS, SMALL_BYTES)?;
+            packed = hash.is_small(PACKED_FIELDS as u64, PACKED_BYTES)?;
             Ok(())
         })?;
         Ok(packed)
