@@ -21,7 +21,7 @@ use super::{
     listeners::Listeners,
     log::LogLevel,
     supervisor::{Ending, Supervisor},
-    worker::{self, Post},
+    worker::{self, Inheritance},
 };
 use crate::{
     config::Config,
@@ -42,7 +42,7 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 const HOPELESS: u32 = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum Stage {
     /// Not all workers have served yet; the ready line is not out.
     Starting,
     Serving,
@@ -89,7 +89,7 @@ pub(super) struct Master {
     supervisor: Supervisor,
     /// The process of each worker index; none while its replacement is not due yet.
     children: Vec<Option<Child>>,
-    phase: Phase,
+    stage: Stage,
     next_recovery: Instant,
 }
 
@@ -114,7 +114,7 @@ impl Master {
             signals,
             level,
             reload,
-            phase: Phase::Starting,
+            stage: Stage::Starting,
             next_recovery: now + RECOVERY_INTERVAL,
         }
     }
@@ -141,10 +141,10 @@ impl Master {
             self.start_due()?;
             self.recover_in_time();
             self.hear();
-            match self.phase {
-                Phase::Stopping(_) | Phase::Killing if self.is_alone() => return Ok(()),
-                Phase::Stopping(deadline) if Instant::now() >= deadline => self.lose_patience(),
-                Phase::Starting if self.all_ready() => self.announce(),
+            match self.stage {
+                Stage::Stopping(_) | Stage::Killing if self.is_alone() => return Ok(()),
+                Stage::Stopping(deadline) if Instant::now() >= deadline => self.lose_patience(),
+                Stage::Starting if self.all_ready() => self.announce(),
                 _ => {}
             }
             self.wait().map_err(cannot("wait"))?;
@@ -154,10 +154,10 @@ impl Master {
     /// Sleeps until a signal comes, a worker reports, or something is due.
     fn wait(&self) -> io::Result<()> {
         let mut until = self.next_recovery;
-        match self.phase {
-            Phase::Stopping(deadline) => until = until.min(deadline),
-            Phase::Killing => {}
-            Phase::Starting | Phase::Serving => until = self.supervisor.next_due().map_or(until, |due| until.min(due)),
+        match self.stage {
+            Stage::Stopping(deadline) => until = until.min(deadline),
+            Stage::Killing => {}
+            Stage::Starting | Stage::Serving => until = self.supervisor.next_due().map_or(until, |due| until.min(due)),
         }
         let reports = self.children.iter().flatten().filter_map(|child| child.report.as_ref());
         let descriptors: Vec<_> =
@@ -167,11 +167,11 @@ impl Master {
 
     fn obey(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.next()? {
-            match (signal, self.phase) {
+            match (signal, self.stage) {
                 // Deaths are looked for after every sleep: signals of one kind that come together count once.
                 (Signal::Child, _) => {}
                 (Signal::Reload, _) => self.reload(),
-                (Signal::Terminate | Signal::Interrupt, Phase::Starting | Phase::Serving) => self.stop(signal),
+                (Signal::Terminate | Signal::Interrupt, Stage::Starting | Stage::Serving) => self.stop(signal),
                 (Signal::Terminate | Signal::Interrupt, _) => {
                     tracing::warn!("asked to stop a second time; ending the workers at once");
                     self.kill_all();
@@ -197,7 +197,7 @@ impl Master {
     fn stop(&mut self, signal: Signal) {
         tracing::info!(?signal, "stopping; running requests have {:?} to end", self.config.drain_timeout);
         self.listeners = Listeners::default();
-        self.phase = Phase::Stopping(Instant::now() + self.config.drain_timeout + DRAIN_MARGIN);
+        self.stage = Stage::Stopping(Instant::now() + self.config.drain_timeout + DRAIN_MARGIN);
         for child in self.children.iter().flatten() {
             log_failure("terminate", child.pid, process::terminate(child.pid));
         }
@@ -209,7 +209,7 @@ impl Master {
     }
 
     fn kill_all(&mut self) {
-        self.phase = Phase::Killing;
+        self.stage = Stage::Killing;
         for child in self.children.iter().flatten() {
             log_failure("kill", child.pid, process::end(child.pid));
         }
@@ -255,11 +255,11 @@ impl Master {
         child.hear();
         let pid = child.pid;
         self.next_recovery = Instant::now();
-        if matches!(self.phase, Phase::Stopping(_) | Phase::Killing) {
+        if matches!(self.stage, Stage::Stopping(_) | Stage::Killing) {
             tracing::debug!(index, %pid, "worker ended: {exit}");
             return Ok(());
         }
-        if let (Phase::Starting, Exit::Code(worker::CANNOT_RUN_HERE), Some(reason)) = (self.phase, exit, child.reason) {
+        if let (Stage::Starting, Exit::Code(worker::CANNOT_RUN_HERE), Some(reason)) = (self.stage, exit, child.reason) {
             return Err(Failure::Refused(reason));
         }
         let ending = if child.ready && exit == Exit::KILLED { Ending::Killed } else { Ending::Own };
@@ -271,14 +271,14 @@ impl Master {
 
     /// A worker that has never served is likely never to do so.
     fn give_up_if_hopeless(&self) -> Result<(), Failure> {
-        if self.phase == Phase::Starting && self.supervisor.quick_deaths() >= HOPELESS {
+        if self.stage == Stage::Starting && self.supervisor.quick_deaths() >= HOPELESS {
             return Err(Failure::Failed("workers keep dying before they serve; the lines above say why".to_owned()));
         }
         Ok(())
     }
 
     fn start_due(&mut self) -> Result<(), Failure> {
-        while let (Phase::Starting | Phase::Serving, Some(index)) = (self.phase, self.supervisor.due(Instant::now())) {
+        while let (Stage::Starting | Stage::Serving, Some(index)) = (self.stage, self.supervisor.due(Instant::now())) {
             if let Err(error) = self.start(index) {
                 let pause = self.supervisor.ended(index, Instant::now(), Ending::Own);
                 tracing::error!(index, "cannot fork a worker: {error}; next try {}", After(pause));
@@ -311,7 +311,7 @@ impl Master {
     /// open; read here it would tell of this process's signals, and nobody reads it.
     fn become_worker(&mut self, index: usize, master: Pid, report_to: io::PipeWriter) -> ! {
         self.children.clear();
-        let post = Post {
+        let inherited = Inheritance {
             index,
             master,
             config: Arc::clone(&self.config),
@@ -319,7 +319,7 @@ impl Master {
             listeners: mem::take(&mut self.listeners),
             bells: mem::take(&mut self.bells),
         };
-        worker::run(post, report_to)
+        worker::run(inherited, report_to)
     }
 
     fn recover_in_time(&mut self) {
@@ -338,7 +338,7 @@ impl Master {
 
     /// Tells whoever reads standard output that the store serves. If nobody does, that is no reason to stop.
     fn announce(&mut self) {
-        self.phase = Phase::Serving;
+        self.stage = Stage::Serving;
         let addresses = self.listeners.addresses(&self.config);
         let text = format!(
             "{addresses}ready pid={} workers={} http={} resp={} segment={} memory={}\n",

@@ -37,7 +37,7 @@ pub(super) const READY: &[u8] = b"\x06";
 pub(super) const MAX_REPORT_BYTES: usize = 4096;
 
 /// All that a worker needs and takes over from its master.
-pub(super) struct Post {
+pub(super) struct Inheritance {
     pub(super) index: usize,
     pub(super) master: Pid,
     pub(super) config: Arc<Config>,
@@ -48,13 +48,13 @@ pub(super) struct Post {
 
 /// Serves until the master asks for an end; then ends the process. `report` tells the master that the worker serves, or
 /// why it cannot.
-pub(super) fn run(post: Post, mut report: PipeWriter) -> ! {
-    let span = tracing::error_span!("worker", index = post.index, pid = %Pid::own());
+pub(super) fn run(inherited: Inheritance, mut report: PipeWriter) -> ! {
+    let span = tracing::error_span!("worker", index = inherited.index, pid = %Pid::own());
     let _inside = span.enter();
-    let ended = prepare(&post).and_then(|shutdown| {
-        let store = Store::on(Arc::new(SharedStore::open(post.segment.clone(), Some(PATIENCE))));
+    let ended = prepare(&inherited).and_then(|shutdown| {
+        let store = Store::on(Arc::new(SharedStore::open(inherited.segment.clone(), Some(PATIENCE))));
         let mut served = report.try_clone().map_err(|error| Failure::Failed(format!("cannot report: {error}")))?;
-        serve(post, store, shutdown, Box::new(move || say(&mut served, READY)))
+        serve(inherited, store, shutdown, Box::new(move || say(&mut served, READY)))
     });
     let code = match &ended {
         Ok(()) => 0,
@@ -80,30 +80,35 @@ fn say(report: &mut PipeWriter, what: &[u8]) {
 ///
 /// `SIGINT` and `SIGHUP` stay held back, as the master has them: a terminal sends them to the whole group, and it is the
 /// master who acts on them.
-fn prepare(post: &Post) -> Result<OwnedFd, Failure> {
+fn prepare(inherited: &Inheritance) -> Result<OwnedFd, Failure> {
     let failed = |what: &'static str| move |error: io::Error| Failure::Failed(format!("{what}: {error}"));
     process::end_with_parent().map_err(failed("cannot follow the master"))?;
-    if Pid::parent() != post.master {
+    if Pid::parent() != inherited.master {
         return Err(Failure::Failed("the master died while this worker was being made".to_owned()));
     }
-    process::set_name(&format!("store-worker{}", post.index)).map_err(failed("cannot take a name"))?;
-    if !post.config.core_dumps {
+    process::set_name(&format!("store-worker{}", inherited.index)).map_err(failed("cannot take a name"))?;
+    if !inherited.config.core_dumps {
         process::forbid_core_files().map_err(failed("cannot forbid core files"))?;
     }
     Signals::listen(&[Signal::Terminate]).and_then(Signals::into_descriptor).map_err(failed("cannot receive signals"))
 }
 
-fn serve(post: Post, store: Store, shutdown: OwnedFd, opened: Box<dyn FnOnce() + Send>) -> Result<(), Failure> {
-    let Listeners { http, resp, resp_unix } = post.listeners;
+fn serve(
+    inherited: Inheritance,
+    store: Store,
+    shutdown: OwnedFd,
+    opened: Box<dyn FnOnce() + Send>,
+) -> Result<(), Failure> {
+    let Listeners { http, resp, resp_unix } = inherited.listeners;
     let worker = server::Worker {
-        index: post.index,
-        workers: post.config.workers,
+        index: inherited.index,
+        workers: inherited.config.workers,
         store,
-        config: post.config,
+        config: inherited.config,
         http,
         resp,
         resp_unix,
-        bells: post.bells,
+        bells: inherited.bells,
         opened,
         shutdown,
     };

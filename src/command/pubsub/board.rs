@@ -27,12 +27,12 @@ const PAGE_ROWS: usize = 512;
 
 /// Who hears a message: how many, and at which workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Audience {
+pub(crate) struct Reach {
     pub(crate) count: i64,
     pub(crate) workers: Targets,
 }
 
-impl Audience {
+impl Reach {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.workers.extend(other.workers);
@@ -67,7 +67,7 @@ impl Topic {
 #[derive(Default)]
 struct Patterns {
     version: Option<u64>,
-    known: Vec<(Vec<u8>, Audience)>,
+    known: Vec<(Vec<u8>, Reach)>,
 }
 
 /// Where a transaction began: how much was owed, and the version of the patterns.
@@ -192,32 +192,32 @@ impl Board {
     /// Who hears what is published under a name.
     ///
     /// A stopped process that holds the row does not hold a publisher up: every worker is told then, and those are counted that can be.
-    pub(super) fn audience(&self, kind: Kind, channel: &[u8]) -> Audience {
-        let mut audience = self.direct(kind, channel);
+    pub(super) fn reach(&self, kind: Kind, channel: &[u8]) -> Reach {
+        let mut reach = self.direct(kind, channel);
         if kind == Kind::Channel {
             self.refresh_patterns();
             for (pattern, hearers) in &self.copy.borrow().known {
                 if glob::matches(pattern, channel) {
-                    audience.add(hearers);
+                    reach.add(hearers);
                 }
             }
             if self.is_stale.get() {
-                audience.workers = self.everybody();
+                reach.workers = self.everybody();
             }
         }
-        audience
+        reach
     }
 
     /// Those who have subscribed to a channel by its name.
-    pub(super) fn direct(&self, kind: Kind, channel: &[u8]) -> Audience {
+    pub(super) fn direct(&self, kind: Kind, channel: &[u8]) -> Reach {
         if channel.len() > MAX_CHANNEL_BYTES {
-            return Audience::default();
+            return Reach::default();
         }
         let mut row = self.row.borrow_mut();
         match self.channels.read(&Topic::Channel(kind).key(channel), &mut row) {
-            Ok(true) => audience_of(&row),
-            Ok(false) => Audience::default(),
-            Err(_) => Audience { count: 0, workers: self.everybody() },
+            Ok(true) => reach_of(&row),
+            Ok(false) => Reach::default(),
+            Err(_) => Reach { count: 0, workers: self.everybody() },
         }
     }
 
@@ -233,7 +233,7 @@ impl Board {
             return;
         }
         let mut known = Vec::new();
-        let read = each_row(&self.patterns, |key, row| known.push((key[1..].to_vec(), audience_of(row))));
+        let read = each_row(&self.patterns, |key, row| known.push((key[1..].to_vec(), reach_of(row))));
         self.is_stale.set(read.is_err());
         if read.is_ok() {
             *copy = Patterns { version: Some(version), known };
@@ -258,15 +258,15 @@ impl Board {
     }
 }
 
-fn audience_of(row: &Row) -> Audience {
-    let mut audience = Audience::default();
+fn reach_of(row: &Row) -> Reach {
+    let mut reach = Reach::default();
     for worker in 0..row.schema().columns().len() {
         if let ValueRef::Int(count @ 1..) = row.get(worker) {
-            audience.count += count;
-            audience.workers.insert(worker);
+            reach.count += count;
+            reach.workers.insert(worker);
         }
     }
-    audience
+    reach
 }
 
 fn each_row(table: &Table, mut with: impl FnMut(&[u8], &Row)) -> Result<(), Error> {

@@ -110,9 +110,9 @@ pub fn publish(state: &WorkerState, kind: Kind, channel: &[u8], payload: &[u8]) 
         let rest = len - payload.len();
         return Err(Error::TooLarge { what: "bytes of a message", len: payload.len(), max: max.saturating_sub(rest) });
     }
-    let audience = state.pubsub.audience(kind, channel);
-    state.bus.post(audience.workers, &message);
-    Ok(audience.count)
+    let reach = state.pubsub.reach(kind, channel);
+    state.bus.post(reach.workers, &message);
+    Ok(reach.count)
 }
 
 /// Subscribes a client that is no session to a channel or a pattern.

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, collections::BTreeSet};
 
 use super::{
-    board::{Audience, Board, Mark as BoardMark, Topic},
+    board::{Board, Mark as BoardMark, Reach, Topic},
     local::{Local, WithHearers},
 };
 use crate::{
@@ -215,8 +215,8 @@ impl PubSub {
     }
 
     /// Who hears what is published on a channel.
-    pub(crate) fn audience(&self, kind: Kind, channel: &[u8]) -> Audience {
-        self.board.audience(kind, channel)
+    pub(crate) fn reach(&self, kind: Kind, channel: &[u8]) -> Reach {
+        self.board.reach(kind, channel)
     }
 
     /// How many have subscribed to a channel by its name.
