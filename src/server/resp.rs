@@ -9,7 +9,7 @@
 //! would wait for us as we wait for it. So when nothing was taken for [`STANDSTILL`], its requests are executed all
 //! the same, up to `output_limit` bytes of replies; there the connection is closed.
 //!
-//! **Turns.** A batch ends after [`TURN_TIME`] or [`TURN_BYTES`], behind the command that passed it; the rest goes on when the
+//! **Turns.** A batch ends after [`TURN_TIME`] or [`TURN_REQUESTS`], behind the command that passed it; the rest goes on when the
 //! worker's other tasks have had their turn. So no pipeline keeps others waiting for longer than its slowest command does.
 //!
 //! **Waiting.** A request that meets a stopped process's lock steps aside: what came before it is answered, and it is
@@ -63,6 +63,8 @@ const LARGE_READ_BYTES: Range<usize> = READ_BYTES..1 << 20;
 const TURN_BYTES: usize = READ_BYTES;
 /// How long it may execute requests before others have a turn: the heartbeat, other clients, and whoever wants it ended wait for that long.
 const TURN_TIME: Duration = Duration::from_millis(5);
+/// Requests that it may execute before that: so many quick ones take no longer, and for those the clock is not read.
+const TURN_REQUESTS: usize = 4096;
 /// Replies count for less than requests: this many bytes of them as one.
 const REPLY_SHARE: usize = 4;
 /// Bytes of messages that are taken over at once.
@@ -325,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn execute(&mut self, batch: &mut [u8], env: &Env<'_>, replies: &mut Vec<u8>) -> (usize, Stop) {
         let session = Rc::clone(&self.session);
         let mut session = session.borrow_mut();
-        let (mut at, total) = (0, batch.len());
+        let (mut at, mut executed, total) = (0, 0, batch.len());
         while at < batch.len() {
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
@@ -370,7 +372,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if pending > PENDING_SOFT_BYTES && (!self.writes_first || pending > self.hub.config.output_limit) {
                 return (at, Stop::Full);
             }
-            if at < total && (at >= TURN_BYTES || env.state.meter.is_past(TURN_TIME)) {
+            executed += 1;
+            if at < total && (executed >= TURN_REQUESTS || env.state.meter.is_past(TURN_TIME)) {
                 return (at, Stop::Turn);
             }
         }
