@@ -194,13 +194,25 @@ impl Plan<'_> {
     #[must_use]
     pub fn run(&self, body: &[u8], context: &Context<'_>) -> Answer {
         let call = Call { context, query: &self.query, body, content_type: self.content_type };
-        match self.dispatch(&call) {
+        let made = if self.may_need_memory() { context.store.make_room() } else { Ok(()) };
+        match made.map_err(Failure::from).and_then(|()| self.dispatch(&call)) {
             Ok(response) => Answer::Done(response),
             Err(Failure::Wait) => Answer::Wait,
             Err(Failure::Refused(refusal)) => {
                 context.store.statistics().add(Stat::Errors, 1);
                 Answer::Done(refusal.response())
             }
+        }
+    }
+
+    /// Whether it is refused when more memory is in use than may be, as the commands that do the same are: what only deletes is not.
+    fn may_need_memory(&self) -> bool {
+        match (&self.route, self.method) {
+            (Route::Value(_) | Route::Row(..) | Route::Counter(_), method) => method == Method::Put,
+            (Route::Tables, method) => method == Method::Post,
+            (Route::ValueStep(..) | Route::RowStep(..) | Route::RowCas(..) | Route::Mset(_), _)
+            | (Route::CounterStep(..) | Route::CounterReset(_) | Route::CounterCas(_), _) => true,
+            _ => false,
         }
     }
 

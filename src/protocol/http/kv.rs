@@ -30,7 +30,6 @@ pub(super) fn get(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
 /// `PUT /kv/{k}`
 pub(super) fn put(call: &Call<'_>, key: &[u8]) -> Result<Response, Failure> {
     check_key(key)?;
-    call.store().make_room()?;
     call.prepare(DB, key)?;
     let expiry = call.query.ttl_ms.map_or(Expiry::Never, |ms| Expiry::At(call.context.now_ms + ms));
     call.store().kv().set(DB, key, call.body, SetOptions { expiry, ..SetOptions::default() })?;
@@ -61,7 +60,6 @@ pub(super) fn step(call: &Call<'_>, key: &[u8], direction: Direction) -> Result<
     let by = members.take("by").map_or(Ok(1), |by| by.whole("by", call.query.ints))?;
     members.finish()?;
     let by = if direction == Direction::Down { by.checked_neg().ok_or(Error::Overflow)? } else { by };
-    call.store().make_room()?;
     call.prepare(DB, key)?;
     let value = call.store().kv().incr(DB, key, by)?;
     call.count_writes(1);

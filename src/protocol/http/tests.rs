@@ -9,7 +9,7 @@ use crate::{
     backend::{Limits, MemoryStore},
     command::WorkerState,
     config::Config,
-    store::{Stat, Store},
+    store::{MemoryLimit, Stat, Store},
 };
 
 struct Site {
@@ -539,6 +539,36 @@ fn health_and_readiness() {
     site.draining = true;
     is(&site.get("/healthz"), 200, json!({"status":"ok"}));
     fails(&site.get("/readyz"), 503, "draining");
+}
+
+// Only the routes of the key-value space looked; tables and counters grew on.
+#[test]
+fn what_may_need_memory_is_refused_over_the_limit() {
+    let site = Site::with_table();
+    assert_eq!(site.put("/kv/k", "1").status, 204);
+    assert_eq!(site.put("/tables/demo_table/rows/k", r#"{"score":1}"#).status, 204);
+    assert_eq!(site.put("/counters/c", r#"{"value":1}"#).status, 204);
+    site.store.set_memory_limit(MemoryLimit { bytes: 1, ..MemoryLimit::default() });
+    for (method, target, body) in [
+        ("PUT", "/kv/k", "v"),
+        ("POST", "/kv/k/incr", ""),
+        ("PUT", "/counters/c", r#"{"value":1}"#),
+        ("POST", "/counters/c/incr", ""),
+        ("POST", "/counters/c/reset", ""),
+        ("POST", "/counters/c/cas", r#"{"expect":1,"set":2}"#),
+        ("POST", "/tables", r#"{"name":"other","rows":3,"columns":[{"name":"n","type":"int"}]}"#),
+        ("PUT", "/tables/demo_table/rows/k", r#"{"score":1}"#),
+        ("POST", "/tables/demo_table/rows/k/incr", r#"{"column":"score"}"#),
+        ("POST", "/tables/demo_table/rows/k/cas", r#"{"expect":{"score":1},"set":{"score":2}}"#),
+        ("POST", "/tables/demo_table/mset", r#"{"rows":{"l":{"score":1}}}"#),
+    ] {
+        fails(&site.ask(method, target, body), 507, "out_of_memory");
+    }
+    assert_eq!(site.get("/tables/demo_table/rows/k").status, 200);
+    is_done(&site.post("/tables/demo_table/rows/k/expire", r#"{"ttl":60}"#));
+    for target in ["/tables/demo_table/rows/k", "/counters/c", "/kv/k"] {
+        assert_eq!(site.delete(target).status, 204, "{target}");
+    }
 }
 
 #[test]
