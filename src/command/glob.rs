@@ -1,9 +1,13 @@
 //! Patterns of KEYS, SCAN and CONFIG GET: `*`, `?`, `[a-c]`, `[^a]`, and `\` before a character that means itself.
 //!
-//! Only the last `*` seen is ever gone back to, so the cost is at most pattern times text, whatever the pattern.
+//! Only the last `*` seen is ever gone back to, so the cost is at most pattern times text, whatever the pattern. As both come from
+//! clients and may be long, it is bounded besides: what would take too long to find out does not match.
 
-/// A pattern with more stars than that, each behind something else, matches nothing: it would take too long to find out.
+/// Stars, each behind something else, that a pattern which matches may have.
 const MAX_STARS: usize = 1000;
+/// Comparisons of bytes that one text is worth: so many for each of its bytes, but not more than so many, which take some 10 ms.
+const STEPS_PER_BYTE: usize = 1 << 10;
+const MAX_STEPS: usize = 1 << 23;
 
 /// Whether the whole of `text` matches `pattern`.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -16,21 +20,23 @@ pub(crate) fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 fn search(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
-    if pattern.len() > MAX_STARS && stars(pattern) > MAX_STARS {
-        return false;
-    }
     let (mut p, mut t) = (0, 0);
+    let mut stars = 0;
+    let mut steps_left = MAX_STEPS.min(STEPS_PER_BYTE * (text.len() + 1));
     // Behind the last star, and the text that the star has not swallowed yet.
     let mut retry: Option<(usize, usize)> = None;
-    loop {
+    while stars <= MAX_STARS && steps_left > 0 {
         if pattern.get(p) == Some(&b'*') {
+            // Nothing goes back behind a star, so each is met once.
+            stars += usize::from(p == 0 || pattern[p - 1] != b'*');
             p += 1;
+            steps_left -= 1;
             retry = Some((p, t));
             continue;
         }
         let step = match (p < pattern.len(), text.get(t)) {
             (false, None) => return true,
-            (true, Some(&byte)) => one(&pattern[p..], byte, any_case),
+            (true, Some(&byte)) => one(&pattern[p..], byte, any_case, &mut steps_left),
             _ => None,
         };
         if let Some(taken) = step {
@@ -46,21 +52,20 @@ fn search(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
             _ => return false,
         }
     }
+    false
 }
 
-/// How often a star follows something else.
-fn stars(pattern: &[u8]) -> usize {
-    let starts = pattern.iter().zip(std::iter::once(&0).chain(pattern));
-    starts.filter(|&(&byte, &before)| byte == b'*' && before != b'*').count()
-}
-
-/// How much of the pattern's front matches `byte`; `None` if it does not match.
-fn one(pattern: &[u8], byte: u8, any_case: bool) -> Option<usize> {
+/// How much of the pattern's front matches `byte`; `None` if it does not match. What it takes is subtracted from the steps
+/// that are left; if none are then, the answer means nothing.
+fn one(pattern: &[u8], byte: u8, any_case: bool, steps_left: &mut usize) -> Option<usize> {
+    *steps_left -= 1;
     let same = |a: u8, b: u8| if any_case { a.eq_ignore_ascii_case(&b) } else { a == b };
     match pattern {
         [b'?', ..] => Some(1),
         [b'[', class @ ..] => {
+            let class = &class[..class.len().min(*steps_left)];
             let (inside, len) = in_class(class, byte, any_case);
+            *steps_left -= len;
             inside.then_some(1 + len)
         }
         [b'\\', literal, ..] => same(*literal, byte).then_some(2),
@@ -137,5 +142,27 @@ mod tests {
     fn many_stars_take_no_longer() {
         assert!(!matches("a*".repeat(200).as_bytes(), "a".repeat(199).as_bytes()));
         assert!(!matches(format!("{}b", "a*".repeat(1000)).as_bytes(), "a".repeat(50_000).as_bytes()));
+        assert!(matches("a*".repeat(1000).as_bytes(), "a".repeat(1000).as_bytes()));
+        assert!(!matches("a*".repeat(1001).as_bytes(), "a".repeat(1001).as_bytes()));
+    }
+
+    // One such pattern held a worker up for ten seconds at each key.
+    #[test]
+    fn a_long_pattern_is_given_up() {
+        let text = "a".repeat(60_000);
+        let (text, steps_left) = (text.as_bytes(), &mut 1000);
+        let class = format!("*[b{}]", "b".repeat(200_000));
+        one(&class.as_bytes()[1..], b'a', false, steps_left);
+        assert_eq!(*steps_left, 0, "a class costs its length");
+        assert!(!matches(class.as_bytes(), text));
+        // It matches, but that takes a billion steps.
+        assert!(!matches(
+            format!("*{}b", "a".repeat(30_000)).as_bytes(),
+            format!("{}b", "a".repeat(60_000)).as_bytes()
+        ));
+        assert!(!matches("*".repeat(10_000_000).as_bytes(), b"any"));
+        assert!(!matches(class.as_bytes(), b"a short one"));
+        let ordinary = format!("{}needle{}", "nee".repeat(10_000), "x".repeat(30_000));
+        assert!(matches(b"*[m-o]eedle*x", ordinary.as_bytes()));
     }
 }
