@@ -2,7 +2,7 @@
 
 use super::{
     Args, Env, Session, parse_int,
-    refusal::{Answer, NOT_AN_INTEGER, Refusal},
+    refusal::{Answer, NOT_AN_INTEGER, Refusal, VALUE_TOO_LONG},
 };
 use crate::store::{Error, Keyspace, Stat, limits::MAX_KV_KEY_BYTES};
 
@@ -27,6 +27,12 @@ impl<'a> Call<'a, '_> {
     /// The arguments from `first` on, every `step`-th, as keys of the key-value space.
     pub(crate) fn keys(&self, first: usize, step: usize) -> Answer<Vec<&'a [u8]>> {
         self.args.from(first).step_by(step).map(check_key).collect()
+    }
+
+    /// Argument `index` as a value, or a part of one.
+    pub(crate) fn value(&self, index: usize) -> Answer<&'a [u8]> {
+        let value = self.arg(index);
+        if value.len() > self.env.config.max_value { Err(VALUE_TOO_LONG.into()) } else { Ok(value) }
     }
 
     /// Argument `index` as an integer.

@@ -4,7 +4,7 @@ use super::{
     Class, Reply,
     call::Call,
     keyspec::RW_ACCESS_DELETE,
-    refusal::{Answer, SYNTAX, refuse},
+    refusal::{Answer, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE_FAST},
 };
 use crate::store::{Result, SetOptions, SetOutcome, Update, string_of};
@@ -84,7 +84,7 @@ fn delex(call: &mut Call<'_, '_>) -> Answer {
             Some(comparison) => delete_if(call, comparison),
             None => refuse(SYNTAX),
         },
-        _ => refuse("ERR wrong number of arguments for 'delex' command"),
+        _ => wrong_arity("delex"),
     }
 }
 

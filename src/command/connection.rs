@@ -5,7 +5,7 @@ use super::{
     call::Call,
     client::client_name,
     parse_int, places, pubsub,
-    refusal::{Answer, SYNTAX, refuse},
+    refusal::{Answer, SYNTAX, refuse, wrong_arity},
     server::{REDIS_VERSION, SERVER_NAME},
     table::{Command, OPEN, PLAIN, PLAIN_FAST},
 };
@@ -37,7 +37,7 @@ fn ping(call: &mut Call<'_, '_>) -> Answer {
         }
         1 => Ok(Reply::Status("PONG")),
         2 => Ok(Reply::Bulk(call.arg(1).to_vec())),
-        _ => refuse("ERR wrong number of arguments for 'ping' command"),
+        _ => wrong_arity("ping"),
     }
 }
 

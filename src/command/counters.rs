@@ -3,7 +3,7 @@
 use super::{
     Reply,
     call::Call,
-    refusal::{Answer, Refusal, refuse},
+    refusal::{Answer, Refusal, refuse, wrong_arity},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE_FAST},
 };
 use crate::store::{Counter, Error};
@@ -52,7 +52,7 @@ fn step(call: &Call<'_, '_>) -> Answer<i64> {
         3 => call.int(2),
         _ => {
             let name = call.text(0).to_ascii_lowercase();
-            refuse(format!("ERR wrong number of arguments for '{name}' command"))
+            wrong_arity(&name)
         }
     }
 }

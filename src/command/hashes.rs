@@ -10,7 +10,7 @@ use super::{
     keyspec::{RO, RW_ACCESS_DELETE, RW_DELETE, RW_INSERT, RW_UPDATE},
     notify::Class,
     parse_int,
-    refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
+    refusal::{Answer, NOT_A_FLOAT, NOT_AN_INTEGER, Refusal, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE_FAST},
 };
 use crate::store::{Error, FieldUpdate, LongDouble, Pair, number};
@@ -106,22 +106,16 @@ const fn command(name: &'static str, arity: i64, handler: super::table::Handler)
     Command::new(name, arity, handler).group("hash").keys(1, 1, 1)
 }
 
-/// Argument `index` as a field or a value.
-fn part<'a>(call: &Call<'a, '_>, index: usize) -> Answer<&'a [u8]> {
-    let part = call.arg(index);
-    if part.len() > call.env.config.max_value { Err(VALUE_TOO_LONG.into()) } else { Ok(part) }
-}
-
 /// The arguments from `first` on as fields.
 fn fields<'a>(call: &Call<'a, '_>, first: usize) -> Answer<Vec<&'a [u8]>> {
-    (first..call.args.len()).map(|at| part(call, at)).collect()
+    (first..call.args.len()).map(|at| call.value(at)).collect()
 }
 
 /// Sets all pairs of the request; how many of the fields are new.
 fn set_pairs(call: &mut Call<'_, '_>) -> Answer<i64> {
     if !call.args.len().is_multiple_of(2) {
         let name = call.text(0).to_ascii_lowercase();
-        return refuse(format!("ERR wrong number of arguments for '{name}' command"));
+        return wrong_arity(&name);
     }
     let key = call.key(1)?;
     let parts = fields(call, 2)?;
@@ -146,7 +140,7 @@ fn hmset(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn hsetnx(call: &mut Call<'_, '_>) -> Answer {
-    let (key, field, value) = (call.key(1)?, part(call, 2)?, part(call, 3)?);
+    let (key, field, value) = (call.key(1)?, call.value(2)?, call.value(3)?);
     let mut set = false;
     call.kv().change_fields(call.db(), key, &[field], false, &mut |_, present| {
         set = present.is_none();
@@ -268,7 +262,7 @@ fn hgetdel(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn hincrby(call: &mut Call<'_, '_>) -> Answer {
-    let (key, field) = (call.key(1)?, part(call, 2)?);
+    let (key, field) = (call.key(1)?, call.value(2)?);
     let by = parse_int(call.arg(3)).ok_or(Refusal::from(NOT_AN_INTEGER))?;
     let mut sum = 0;
     let changed = call.kv().change_fields(call.db(), key, &[field], true, &mut |_, value| {
@@ -286,8 +280,8 @@ fn hincrby(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn hincrbyfloat(call: &mut Call<'_, '_>) -> Answer {
-    let (key, field) = (call.key(1)?, part(call, 2)?);
-    let by = LongDouble::parse(call.arg(3)).ok_or(Refusal::from("ERR value is not a valid float"))?;
+    let (key, field) = (call.key(1)?, call.value(2)?);
+    let by = LongDouble::parse(call.arg(3)).ok_or(Refusal::from(NOT_A_FLOAT))?;
     if !by.is_finite() {
         return refuse("ERR value is NaN or Infinity");
     }

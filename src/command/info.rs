@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Env, Kind, latency, server::REDIS_VERSION};
+use super::{Env, Kind, latency, server::REDIS_VERSION, table};
 use crate::store::{Result, Stat, limits::DATABASES};
 
 /// Writes a section's lines.
@@ -230,7 +230,7 @@ fn empty(_: &mut String, _: &Env<'_>) -> Result<()> {
 }
 
 fn commandstats(text: &mut String, env: &Env<'_>) -> Result<()> {
-    for command in latency::commands() {
+    for command in table::all_with_subcommands() {
         let Some(calls) = latency::calls(env, command.full_name) else { continue };
         if calls.calls + calls.rejected + calls.failed > 0 {
             let micros = calls.nanos / 1000;
@@ -263,7 +263,7 @@ fn errorstats(text: &mut String, env: &Env<'_>) -> Result<()> {
 /// The end of the bucket in which each percentile lies.
 fn latencystats(text: &mut String, env: &Env<'_>) -> Result<()> {
     let percentiles = env.state.settings.percentiles();
-    for command in latency::commands() {
+    for command in table::all_with_subcommands() {
         let Some(calls) = latency::calls(env, command.full_name) else { continue };
         let total: u64 = calls.buckets.iter().sum();
         if total > 0 {

@@ -67,11 +67,6 @@ pub(super) fn calls(env: &Env<'_>, name: &str) -> Option<Calls> {
     })
 }
 
-/// Every command and subcommand.
-pub(super) fn commands() -> impl Iterator<Item = &'static Command> {
-    table::all().flat_map(|command| std::iter::once(command).chain(command.subcommands))
-}
-
 /// The moments of a kind of event over all workers, in order, and the longest ever.
 fn samples(env: &Env<'_>, kind: usize) -> (Vec<Sample>, u64) {
     let statistics = env.store.statistics();
@@ -186,7 +181,7 @@ fn histogram(call: &mut Call<'_, '_>) -> Answer {
             })
     };
     let mut shown = Vec::new();
-    for command in commands().filter(|command| is_asked(command)) {
+    for command in table::all_with_subcommands().filter(|command| is_asked(command)) {
         if let Some(calls) = calls(call.env, command.full_name)
             && calls.buckets.iter().sum::<u64>() > 0
         {

@@ -7,7 +7,7 @@ use super::{
     keyspec::{KeySpec, OW_UPDATE},
     parse_int,
     refusal::{Answer, Refusal, SYNTAX, refuse},
-    strings::{notify_set, value},
+    strings::notify_set,
     table::{Command, WRITE},
 };
 use crate::store::{Condition, Expiry};
@@ -58,7 +58,7 @@ fn msetex(call: &mut Call<'_, '_>) -> Answer {
         return refuse("ERR wrong number of key-value pairs");
     };
     let (condition, expiry) = options(call, first)?;
-    let pairs = (0..count).map(|i| Ok((call.key(2 + 2 * i)?, value(call, 3 + 2 * i)?))).collect::<Answer<Vec<_>>>()?;
+    let pairs = (0..count).map(|i| Ok((call.key(2 + 2 * i)?, call.value(3 + 2 * i)?))).collect::<Answer<Vec<_>>>()?;
     let written = call.kv().mset_if(call.db(), &pairs, expiry, condition)?;
     if written {
         call.count_writes(count);

@@ -42,6 +42,11 @@ pub(crate) fn refuse<T>(text: impl Into<Cow<'static, str>>) -> Answer<T> {
     Err(Refusal::Text(text.into()))
 }
 
+/// A refusal of a request that has too many arguments, or too few, for the command of this name.
+pub(crate) fn wrong_arity<T>(name: &str) -> Answer<T> {
+    refuse(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
 pub(crate) const SYNTAX: &str = "ERR syntax error";
 pub(crate) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(crate) const NOT_A_FLOAT: &str = "ERR value is not a valid float";

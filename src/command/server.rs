@@ -6,7 +6,7 @@ use super::{
     info,
     introspect::help,
     parameters,
-    refusal::{Answer, refuse},
+    refusal::{Answer, refuse, wrong_arity},
     settings::Unsettable,
     table::{ADMIN, Command, PLAIN, PLAIN_FAST},
 };
@@ -107,7 +107,7 @@ fn config_get(call: &mut Call<'_, '_>) -> Answer {
 /// Changes several settings, or none.
 fn config_set(call: &mut Call<'_, '_>) -> Answer {
     if !call.args.len().is_multiple_of(2) {
-        return refuse("ERR wrong number of arguments for 'config|set' command");
+        return wrong_arity("config|set");
     }
     let settings = &call.env.state.settings;
     let mut changes: Vec<(&'static str, String)> = Vec::new();

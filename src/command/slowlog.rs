@@ -11,7 +11,7 @@ use super::{
     call::Call,
     introspect::help,
     monitor, parse_int,
-    refusal::{Answer, Refusal, refuse},
+    refusal::{Answer, Refusal, wrong_arity},
     table::{Command, PLAIN},
 };
 use crate::store::{Column, Condition, Expiry, Result, Row, Store, Table, TableSpec, ValueRef};
@@ -262,7 +262,7 @@ fn get(call: &mut Call<'_, '_>) -> Answer {
         3 => parse_int(call.arg(2))
             .filter(|&count| count >= -1)
             .ok_or(Refusal::from("ERR count should be greater than or equal to -1"))?,
-        _ => return refuse("ERR wrong number of arguments for 'slowlog|get' command"),
+        _ => return wrong_arity("slowlog|get"),
     };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let entries = call.env.state.slow_log.entries(max_len(call), count)?;

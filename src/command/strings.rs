@@ -6,7 +6,7 @@ use super::{
     compare::{self, Comparison},
     expiry::{self, Clock},
     keyspec::{OW_INSERT, OW_UPDATE, RO, RW_ACCESS_DELETE, RW_ACCESS_UPDATE, RW_INSERT, access_of_set},
-    refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, VALUE_TOO_LONG, refuse},
+    refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_FAST},
 };
 use crate::store::{Condition, Error, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl};
@@ -108,15 +108,6 @@ pub(crate) const COMMANDS: &[Command] = &[
 
 const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
     Command::new(name, arity, handler).group("string")
-}
-
-/// Argument `index` as a value.
-pub(crate) fn value<'a>(call: &Call<'a, '_>, index: usize) -> Answer<&'a [u8]> {
-    let value = call.arg(index);
-    if value.len() > call.env.config.max_value {
-        return Err(VALUE_TOO_LONG.into());
-    }
-    Ok(value)
 }
 
 fn get(call: &mut Call<'_, '_>) -> Answer {
@@ -223,7 +214,7 @@ fn set_options<'a>(call: &Call<'a, '_>) -> Answer<(SetOptions, Option<Comparison
 
 fn set(call: &mut Call<'_, '_>) -> Answer {
     let (options, comparison) = if call.args.len() > 3 { set_options(call)? } else { Default::default() };
-    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let (key, value) = (call.key(1)?, call.value(2)?);
     let SetOutcome { written, previous } = match comparison {
         None => call.kv().set(call.db(), key, value, options)?,
         Some(comparison) => compare::set_if(call, key, value, comparison, options)?,
@@ -240,7 +231,7 @@ fn set(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn setnx(call: &mut Call<'_, '_>) -> Answer {
-    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let (key, value) = (call.key(1)?, call.value(2)?);
     let options = SetOptions { condition: Condition::IfAbsent, ..SetOptions::default() };
     let written = call.kv().set(call.db(), key, value, options)?.written;
     call.count_writes(usize::from(written));
@@ -259,7 +250,7 @@ fn psetex(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn set_with_time(call: &mut Call<'_, '_>, clock: Clock) -> Answer {
-    let (key, value) = (call.key(1)?, value(call, 3)?);
+    let (key, value) = (call.key(1)?, call.value(3)?);
     let options = SetOptions { expiry: expiry::positive(call, 2, clock)?, ..SetOptions::default() };
     call.kv().set(call.db(), key, value, options)?;
     call.count_writes(1);
@@ -279,7 +270,7 @@ pub(crate) fn notify_set(call: &Call<'_, '_>, key: &[u8], expiry: Expiry) {
 }
 
 fn getset(call: &mut Call<'_, '_>) -> Answer {
-    let (key, value) = (call.key(1)?, value(call, 2)?);
+    let (key, value) = (call.key(1)?, call.value(2)?);
     let options = SetOptions { get: true, ..SetOptions::default() };
     let previous = call.kv().set(call.db(), key, value, options)?.previous;
     call.count_read(previous.is_some());
@@ -335,7 +326,7 @@ fn getex(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn append(call: &mut Call<'_, '_>) -> Answer {
-    let (key, tail) = (call.key(1)?, value(call, 2)?);
+    let (key, tail) = (call.key(1)?, call.value(2)?);
     let len = call.kv().append(call.db(), key, tail, call.env.config.max_value)?;
     call.count_writes(1);
     call.notify(Class::String, "append", key);
@@ -396,11 +387,11 @@ fn msetnx(call: &mut Call<'_, '_>) -> Answer {
 fn set_pairs(call: &mut Call<'_, '_>, if_absent: bool) -> Answer<bool> {
     if call.args.len().is_multiple_of(2) {
         let name = call.text(0).to_ascii_lowercase();
-        return refuse(format!("ERR wrong number of arguments for '{name}' command"));
+        return wrong_arity(&name);
     }
     let mut pairs = Vec::with_capacity(call.args.len() / 2);
     for at in (1..call.args.len()).step_by(2) {
-        pairs.push((call.key(at)?, value(call, at + 1)?));
+        pairs.push((call.key(at)?, call.value(at + 1)?));
     }
     let written = call.kv().mset(call.db(), &pairs, if_absent)?;
     call.count_writes(if written { pairs.len() } else { 0 });

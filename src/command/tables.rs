@@ -10,7 +10,7 @@ use super::{
     keys,
     number::parse_integral,
     parse_float, parse_int,
-    refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse},
+    refusal::{Answer, NOT_AN_INTEGER, Refusal, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE, DELETE_ALONE, DELETE_FAST, READ, READ_FAST, WRITE, WRITE_ALONE, WRITE_FAST},
 };
 use crate::store::{
@@ -414,7 +414,7 @@ fn decr(call: &mut Call<'_, '_>) -> Answer {
 fn add(call: &mut Call<'_, '_>, negative: bool) -> Answer {
     if call.args.len() > 5 {
         let name = call.text(0).to_ascii_lowercase();
-        return refuse(format!("ERR wrong number of arguments for '{name}' command"));
+        return wrong_arity(&name);
     }
     on_table(call, |call, table| {
         let column = column_index(table.schema(), call.arg(3))?;

@@ -14,7 +14,7 @@ use crate::{
         Reply, Settings,
         call::Call,
         introspect, parse_int,
-        refusal::{Answer, NOT_AN_INTEGER, Refusal, refuse},
+        refusal::{Answer, NOT_AN_INTEGER, Refusal, refuse, wrong_arity},
         table::{self, ADMIN, CATEGORIES, Command, Handler, PLAIN, PLAIN_NOSCRIPT},
     },
     store::{Error, Result},
@@ -94,7 +94,7 @@ fn genpass(call: &mut Call<'_, '_>) -> Answer {
     let bits = match call.args.len() {
         2 => USUAL_BITS,
         3 => call.int(2)?,
-        _ => return refuse("ERR wrong number of arguments for 'acl|genpass' command"),
+        _ => return wrong_arity("acl|genpass"),
     };
     if !(1..=MAX_BITS).contains(&bits) {
         return refuse(
@@ -269,7 +269,7 @@ fn dryrun(call: &mut Call<'_, '_>) -> Answer {
         return refuse(format!("ERR Command '{}' not found", call.text(3)));
     };
     if !command.takes(request.len()) {
-        return refuse(format!("ERR wrong number of arguments for '{}' command", command.full_name));
+        return wrong_arity(command.full_name);
     }
     let checked = account.user.borrow().check(command, &request);
     let (name, lossy) = (account.name(), String::from_utf8_lossy);
@@ -297,7 +297,7 @@ fn log(call: &mut Call<'_, '_>) -> Answer {
             return Ok(Reply::OK);
         }
         3 => parse_int(call.arg(2)).ok_or(Refusal::from(NOT_AN_INTEGER))?.clamp(0, MAX_ENTRIES as i64) as usize,
-        _ => return refuse("ERR wrong number of arguments for 'acl|log' command"),
+        _ => return wrong_arity("acl|log"),
     };
     Ok(Reply::Array(log.shown(count, call.env.now_ms)?))
 }
