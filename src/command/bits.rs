@@ -19,16 +19,16 @@ const NOT_A_BIT: &str = "ERR bit is not an integer or out of range";
 const NOT_AN_OFFSET: &str = "ERR bit offset is not an integer or out of range";
 
 pub(crate) const COMMANDS: &[Command] = &[
-    command("setbit", 4, setbit).flags(WRITE).keys(1, 1, 1).complexity("O(1)").docs(
-        "2.2.0",
-        "key offset value",
-        "Sets or clears one bit of a value and returns what it was.",
-    ),
-    command("getbit", 3, getbit).flags(READ_FAST).keys(1, 1, 1).docs(
-        "2.2.0",
-        "key offset",
-        "Returns one bit of a value.",
-    ),
+    command("setbit", 4, setbit)
+        .flags(WRITE)
+        .keys(1, 1, 1)
+        .complexity("O(N) with N being the length of the value")
+        .docs("2.2.0", "key offset value", "Sets or clears one bit of a value and returns what it was."),
+    command("getbit", 3, getbit)
+        .flags(READ_FAST)
+        .keys(1, 1, 1)
+        .complexity("O(N) with N being the length of the value")
+        .docs("2.2.0", "key offset", "Returns one bit of a value."),
     command("bitcount", -2, bitcount).flags(READ).keys(1, 1, 1).complexity("O(N)").docs(
         "2.6.0",
         "key [start end [BYTE | BIT]]",

@@ -48,12 +48,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         "Returns the value of a key and changes its expiry.",
     ),
-    command("getrange", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the part").docs(
+    command("getrange", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the value").docs(
         "2.4.0",
         "key start end",
         "Returns a part of the value of a key.",
     ),
-    command("substr", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the part").docs(
+    command("substr", 4, getrange).flags(READ).keys(1, 1, 1).complexity("O(N) with N being the length of the value").docs(
         "1.0.0",
         "key start end",
         "Returns a part of the value of a key.",
@@ -63,7 +63,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         "key",
         "Returns the length of the value of a key.",
     ),
-    command("append", 3, append).flags(WRITE_FAST).keys(1, 1, 1).access(RW_INSERT).docs(
+    command("append", 3, append).flags(WRITE_FAST).keys(1, 1, 1).access(RW_INSERT).complexity("O(N) with N being the length of the value").docs(
         "2.0.0",
         "key value",
         "Appends to the value of a key.",
