@@ -65,7 +65,7 @@ pub(super) fn read_unlocked(
     segment: &Segment,
     space: &Space,
     keys: &[Key<'_>],
-    mut read: impl FnMut(usize, Option<Found>) -> bool,
+    mut read: impl FnMut(usize, Option<Found<'_>>) -> bool,
 ) -> bool {
     let Some(gate) = gate::sequence_if_open(segment) else {
         return false;
@@ -87,16 +87,16 @@ pub(super) fn read_unlocked(
 
 /// What shows later that nothing has changed.
 #[derive(Clone, Copy)]
-enum Witness {
+enum Witness<'a> {
     /// There was a live row.
-    Row(Found),
+    Row(Found<'a>),
     /// There was none while the home group had these counts.
     Absence { home: u32, counts: u32 },
 }
 
-impl Witness {
+impl<'a> Witness<'a> {
     /// Looks for a key; `None` if it is changing.
-    fn take(segment: &Segment, space: &Space, key: Key<'_>) -> Option<Self> {
+    fn take(segment: &'a Segment, space: &Space, key: Key<'_>) -> Option<Self> {
         let home = space.home(key.hash);
         let group = space.group(segment, home);
         let counts = group.counts.load(Ordering::Acquire);
@@ -107,7 +107,7 @@ impl Witness {
     }
 
     /// Where the key was found.
-    fn found(self) -> Option<Found> {
+    fn found(self) -> Option<Found<'a>> {
         match self {
             Self::Row(found) => Some(found),
             Self::Absence { .. } => None,
@@ -117,9 +117,7 @@ impl Witness {
     /// Whether it is as it was, and nobody is at it.
     fn still(self, segment: &Segment, space: &Space) -> bool {
         match self {
-            Self::Row(Found { row, sequence }) => {
-                space.header(segment, row).is_some_and(|header| rests_at(header, sequence))
-            }
+            Self::Row(found) => rests_at(found.header, found.sequence),
             Self::Absence { home, counts } => {
                 let group = space.group(segment, home);
                 group.lock.load(Ordering::Acquire) & lock::OWNER == 0 && group.counts.load(Ordering::Acquire) == counts

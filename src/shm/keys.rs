@@ -139,7 +139,7 @@ impl Keys {
 
     /// Looks at a live record that was found; `None` if it did not hold still.
     #[inline]
-    fn look_at(&self, found: Found, out: Option<&mut Vec<u8>>) -> Option<Seen> {
+    fn look_at(&self, found: Found<'_>, out: Option<&mut Vec<u8>>) -> Option<Seen> {
         let seen = self.snapshot(found.row, found.sequence)?;
         let sound = out.is_none_or(|out| seen.read_value(&self.segment, out));
         sequence::copied();

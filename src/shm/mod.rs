@@ -44,6 +44,7 @@ pub use directory::{RawSpec, TableListing};
 pub use evict::MemoryUse;
 pub use fields::{Fields, Torn, edit::FieldChange};
 pub use keys::{Change, Keys, Kind, Looked, Record, SetRule, Value as KeyValue, Version as KeyVersion};
+pub use rows::CLOCK_UNREAD;
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
 pub use stats::StatCells;
 pub use tables::{RowWords, Tables, Verdict};

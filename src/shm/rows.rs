@@ -25,9 +25,10 @@ use super::{
     protocol::sequence,
     recovery,
     segment::{Refusal, Segment},
-    space::Space,
+    space::{Found, Space},
     transaction, undo,
 };
+use crate::sys::clock;
 
 /// Rows that a pass looks at before it lets the gate close.
 const TURN: u32 = 4096;
@@ -202,10 +203,14 @@ fn look(writer: &mut Writer<'_>, space: &Space, row: u32, now_ms: u64) -> Look {
     Look::Free
 }
 
+/// In place of the time, for operations that ask for it once at most: the clock is read when something does expire, which costs
+/// more than all the rest of a read.
+pub const CLOCK_UNREAD: u64 = 0;
+
 /// Whether an expiry lies in the past.
 #[inline(always)]
 pub(crate) fn is_past(expire_at: u64, now_ms: u64) -> bool {
-    expire_at != 0 && expire_at <= now_ms
+    expire_at != 0 && expire_at <= if now_ms == CLOCK_UNREAD { clock::now_ms() } else { now_ms }
 }
 
 /// Whether a row has the sequence that it was read at, and nobody is at it. For reads of several rows: a holder may have
@@ -280,20 +285,16 @@ pub(crate) fn fill(segment: &Segment, space: &Space, free: &FreeRow, from: &[u64
 pub(crate) fn store_word(
     writer: &Writer<'_>,
     space: &Space,
-    row: u32,
-    seen: u64,
+    found: &Found<'_>,
     word: usize,
     value: u64,
 ) -> Result<(), Refusal> {
     if transaction::is_open(writer.slot()) {
-        undo::log_word(writer, space, row, word)?;
+        undo::log_word(writer, space, found.row, word)?;
     }
-    let segment = writer.segment();
-    if let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) {
-        sequence::store_word(&words[word], value);
-        point("word-stored");
-        sequence::raise(&header.sequence, seen);
-    }
+    sequence::store_word(&found.words[word], value);
+    point("word-stored");
+    sequence::raise(&found.header.sequence, found.sequence);
     Ok(())
 }
 

@@ -43,12 +43,25 @@ pub(crate) struct Key<'a> {
     pub(crate) hash: u64,
 }
 
-/// A row that had the key when it was looked at.
+/// A row, as it was found.
 #[derive(Clone, Copy)]
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     pub(crate) row: u32,
     /// Read before the key was compared.
     pub(crate) sequence: u64,
+    pub(crate) header: &'a row::Header,
+    pub(crate) words: &'a [AtomicU64],
+}
+
+impl Found<'_> {
+    /// The row as it is now that it is locked; `None` if it is not that key's any more.
+    #[inline(always)]
+    pub(crate) fn locked(self, space: &Space, segment: &Segment, key: Key<'_>) -> Option<Self> {
+        // Acquire: what the last owner wrote is seen.
+        let sequence = self.header.sequence.load(Ordering::Acquire);
+        let same = row::is_live(sequence) && space.is_of_key(segment, self.header, self.words, key);
+        same.then_some(Self { sequence, ..self })
+    }
 }
 
 impl Space {
@@ -153,26 +166,36 @@ impl Space {
 
     /// The row that stands for a key. It may be changing, or just freed: the sequence tells.
     #[inline]
-    pub(crate) fn find(&self, segment: &Segment, key: Key<'_>) -> Option<Found> {
+    pub(crate) fn find<'a>(&self, segment: &'a Segment, key: Key<'_>) -> Option<Found<'a>> {
         search(segment, self, key.hash, |row| {
-            let sequence = sequence::before_copy(&self.header(segment, row)?.sequence);
-            self.has_key(segment, row, key).then_some(Found { row, sequence })
+            self.row(segment, row).filter(|found| self.is_of_key(segment, found.header, found.words, key))
         })
+    }
+
+    /// A row, whatever its key; `None` if there is no such row, or no page for it yet.
+    #[inline(always)]
+    pub(crate) fn row<'a>(&self, segment: &'a Segment, row: u32) -> Option<Found<'a>> {
+        let at = self.row_at(segment, row)?;
+        let header: &row::Header = segment.mem().at(at);
+        let sequence = sequence::before_copy(&header.sequence);
+        Some(Found { row, sequence, header, words: segment.mem().slice(at, self.row_words()) })
     }
 
     /// Whether a row holds this key. Certain for a live row whose sequence does not change meanwhile.
     #[inline]
     pub(crate) fn has_key(&self, segment: &Segment, row: u32, key: Key<'_>) -> bool {
-        let Some(header) = self.header(segment, row) else {
+        let (Some(header), Some(words)) = (self.header(segment, row), self.words(segment, row)) else {
             return false;
         };
+        self.is_of_key(segment, header, words, key)
+    }
+
+    #[inline(always)]
+    fn is_of_key(&self, segment: &Segment, header: &row::Header, words: &[AtomicU64], key: Key<'_>) -> bool {
         let meta = header.meta.load(Ordering::Relaxed);
         if row::key_len(meta) != key.bytes.len() {
             return false;
         }
-        let Some(words) = self.words(segment, row) else {
-            return false;
-        };
         match self.layout {
             Rows::Dense { .. } => equal(&words[self.key_at as usize / 8..], key.bytes),
             Rows::Records => {

@@ -13,7 +13,7 @@ mod change;
 mod walk;
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -28,9 +28,9 @@ use super::{
     gate,
     locks::{Attempt, Writer, patiently},
     protocol::sequence,
-    rows::is_past,
+    rows::{self, CLOCK_UNREAD, is_past},
     segment::{Refusal, Segment},
-    space::{Key, Space},
+    space::{Found, Key, Space},
 };
 
 /// Failed validations after which a reader takes the row's lock.
@@ -171,8 +171,24 @@ impl Tables {
     /// # Errors
     ///
     /// [`Refusal::Gone`], [`Refusal::Busy`].
-    #[inline]
     pub fn read(&self, patience: Option<Duration>, now_ms: u64, key: &[u8], out: &mut [u64]) -> Result<bool, Refusal> {
+        self.read_by(patience, now_ms, key, |words| copy(words, out))
+    }
+
+    /// Shows the row's words to `copy`, which takes what it wants; false if there is no row. It may be shown several times, of which the
+    /// last counts, and what it takes means nothing if there is no row in the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Gone`], [`Refusal::Busy`].
+    #[inline]
+    pub fn read_by(
+        &self,
+        patience: Option<Duration>,
+        now_ms: u64,
+        key: &[u8],
+        mut copy: impl FnMut(&[AtomicU64]),
+    ) -> Result<bool, Refusal> {
         let key = self.key(key);
         let mut attempt = Attempt::default();
         for _ in 0..OPTIMISM {
@@ -180,22 +196,22 @@ impl Tables {
                 break;
             };
             let found = self.space.find(&self.segment, key);
-            let live = found.filter(|found| row::is_live(found.sequence));
-            if let Some(live) = live {
-                self.copy(live.row, out);
+            let (mut expire_at, mut steady) = (0, found.is_none());
+            if let Some(live) = found.filter(|found| row::is_live(found.sequence)) {
+                expire_at = live.header.expire_at.load(Ordering::Relaxed);
+                copy(live.words);
+                sequence::copied();
+                steady = sequence::after_copy(&live.header.sequence) == live.sequence;
+            } else {
+                sequence::copied();
             }
-            sequence::copied();
-            let steady = match live {
-                Some(live) => self.sequence(live.row) == live.sequence,
-                None => found.is_none(),
-            };
             if steady && gate::unchanged(&self.segment, gate) {
                 self.check_current()?;
-                return Ok(found.is_some() && !is_past(out[EXPIRE_WORD], now_ms));
+                return Ok(found.is_some() && !is_past(expire_at, now_ms));
             }
             std::hint::spin_loop();
         }
-        self.read_locked(patience, now_ms, key.bytes, out)
+        self.read_locked(patience, now_ms, key, &mut copy)
     }
 
     /// Reads as a writer does, once the row does not hold still.
@@ -204,10 +220,23 @@ impl Tables {
         &self,
         patience: Option<Duration>,
         now_ms: u64,
-        key: &[u8],
-        out: &mut [u64],
+        key: Key<'_>,
+        copy: &mut dyn FnMut(&[AtomicU64]),
     ) -> Result<bool, Refusal> {
-        let key = self.key(key);
+        self.lock_row(patience, key, |_, found| {
+            copy(found.words);
+            Ok(!is_past(found.header.expire_at.load(Ordering::Relaxed), now_ms))
+        })
+    }
+
+    /// Locks the row of a key and hands it to `body`; false if there is none.
+    #[inline]
+    fn lock_row(
+        &self,
+        patience: Option<Duration>,
+        key: Key<'_>,
+        mut body: impl FnMut(&Writer<'_>, &Found<'_>) -> Result<bool, Refusal>,
+    ) -> Result<bool, Refusal> {
         patiently(&self.segment, patience, || {
             let mut writer = Writer::enter(&self.segment)?;
             loop {
@@ -215,16 +244,38 @@ impl Tables {
                 let Some(found) = self.space.find(&self.segment, key) else {
                     return Ok(false);
                 };
-                if let Some(header) = self.space.header(&self.segment, found.row) {
-                    writer.lock(Held::Row(self.space.id, found.row), &header.lock)?;
-                    let live = row::is_live(header.sequence.load(Ordering::Acquire));
-                    if live && self.space.has_key(&self.segment, found.row, key) {
-                        self.copy(found.row, out);
-                        return Ok(!is_past(out[EXPIRE_WORD], now_ms));
-                    }
+                writer.lock(Held::Row(self.space.id, found.row), &found.header.lock)?;
+                point("row-locked");
+                if let Some(locked) = found.locked(&self.space, &self.segment, key) {
+                    return body(&writer, &locked);
                 }
                 writer.again()?;
             }
+        })
+    }
+
+    /// Changes one word of a row in place: `change` is given the word and says what it becomes, or leaves it. False if there is no row, or
+    /// one whose time has passed. The change may be asked several times, of which the last counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OutOfMemory`] (in a transaction), [`Refusal::Gone`], [`Refusal::Busy`].
+    #[inline]
+    pub fn modify_word(
+        &self,
+        patience: Option<Duration>,
+        key: &[u8],
+        word: usize,
+        mut change: impl FnMut(u64) -> Option<u64>,
+    ) -> Result<bool, Refusal> {
+        self.lock_row(patience, self.key(key), |writer, found| {
+            if is_past(found.header.expire_at.load(Ordering::Relaxed), CLOCK_UNREAD) {
+                return Ok(false);
+            }
+            if let Some(new) = change(found.words[word].load(Ordering::Relaxed)) {
+                rows::store_word(writer, &self.space, found, word, new)?;
+            }
+            Ok(true)
         })
     }
 
@@ -232,13 +283,13 @@ impl Tables {
         self.space.header(&self.segment, row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
 
-    #[inline]
-    fn copy(&self, row: u32, out: &mut [u64]) {
-        if let Some(words) = self.space.words(&self.segment, row) {
-            for (to, from) in out[EXPIRE_WORD..].iter_mut().zip(&words[EXPIRE_WORD..]) {
-                *to = from.load(Ordering::Relaxed);
-            }
-        }
+}
+
+/// Copies the words that an image may replace.
+#[inline]
+fn copy(words: &[AtomicU64], out: &mut [u64]) {
+    for (to, from) in out[EXPIRE_WORD..].iter_mut().zip(&words[EXPIRE_WORD..]) {
+        *to = from.load(Ordering::Relaxed);
     }
 }
 

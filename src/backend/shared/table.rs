@@ -1,10 +1,17 @@
 //! A table in the segment: cells into words, words into rows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{refused, schema};
 use crate::{
-    shm::{Refusal, RowWords, Tables, Verdict},
+    shm::{CLOCK_UNREAD, Refusal, RowWords, Tables, Verdict},
     store::{
         Cell, ColumnType, Condition, Error, Expiry, Result, Row, RowPage, Schema, TableBackend, TableInfo, Ttl, Value,
         ValueRef, number,
@@ -16,8 +23,8 @@ use crate::{
 const EXPIRE: usize = shm_layout::row::EXPIRE_WORD;
 /// Bytes of a row before its numbers.
 const HEAD: usize = shm_layout::row::HEADER_BYTES as usize;
-/// Rows of up to this many words are read without an allocation.
-const SMALL: usize = 64;
+/// The word of a row at which its numbers begin.
+const NUMBERS: usize = shm_layout::row::BODY_WORD;
 
 /// A table in the segment.
 pub(super) struct SharedTable {
@@ -99,19 +106,62 @@ impl SharedTable {
         row
     }
 
-    /// Reads a row's words and hands them to `body`; `None` if there is none.
-    fn read<T>(&self, key: &[u8], body: impl FnOnce(&[u64]) -> T) -> Result<Option<T>> {
-        let words = self.rows.row_words();
-        let mut small = [0; SMALL];
-        let mut large = Vec::new();
-        let buffer = if words <= SMALL {
-            &mut small[..words]
+    /// Takes the columns out of a row in the segment.
+    #[inline]
+    fn copy(&self, from: &[AtomicU64], row: &mut Row) {
+        let numbers = self.fixed / 8;
+        let strings = self.schema.image_bytes() - self.fixed;
+        let (to_numbers, to_strings) = row.words_mut().split_at_mut(numbers);
+        for (to, from) in to_numbers.iter_mut().zip(&from[NUMBERS..]) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        let from = from[self.strings_at / 8..].iter();
+        // Behind a key whose length is no multiple of 8, each word lies in two of the row's.
+        let shift = 8 * (self.strings_at % 8) as u32;
+        if shift == 0 {
+            for (to, from) in to_strings.iter_mut().zip(from) {
+                *to = from.load(Ordering::Relaxed);
+            }
         } else {
-            large.resize(words, 0);
-            &mut large[..]
+            let mut from = from.map(|word| word.load(Ordering::Relaxed));
+            let mut low = from.next().unwrap_or(0);
+            for to in to_strings.iter_mut() {
+                let high = from.next().unwrap_or(0);
+                *to = low >> shift | high << (64 - shift);
+                low = high;
+            }
+        }
+        if let (Some(last), rest @ 1..) = (to_strings.last_mut(), strings % 8) {
+            *last &= u64::MAX >> (64 - 8 * rest);
+        }
+    }
+
+    fn read(&self, key: &[u8], copy: impl FnMut(&[AtomicU64])) -> Result<bool> {
+        self.rows.read_by(self.patience, CLOCK_UNREAD, key, copy).map_err(|refusal| self.refused(refusal))
+    }
+
+    /// The word of a number column, and what a number is in it.
+    fn number(&self, index: usize) -> Option<(usize, fn(u64) -> ValueRef<'static>)> {
+        let word = self.place(index) / 8;
+        match self.schema.columns()[index].kind {
+            ColumnType::Int => Some((word, |word| ValueRef::Int(word as i64))),
+            ColumnType::Float => Some((word, |word| ValueRef::Float(f64::from_bits(word)))),
+            ColumnType::String(_) => None,
+        }
+    }
+
+    /// Changes a number of a row in place; `None` if there is no row, or if the column holds no number.
+    fn modify_number(
+        &self,
+        key: &[u8],
+        index: usize,
+        mut change: impl FnMut(ValueRef<'_>) -> Option<u64>,
+    ) -> Result<Option<()>> {
+        let Some((word, number)) = self.number(index) else {
+            return Ok(None);
         };
-        let read = self.rows.read(self.patience, clock::now_ms(), key, buffer);
-        Ok(read.map_err(|refusal| self.refused(refusal))?.then(|| body(buffer)))
+        let modified = self.rows.modify_word(self.patience, key, word, |old| change(number(old)));
+        Ok(modified.map_err(|refusal| self.refused(refusal))?.then_some(()))
     }
 
     fn modify(&self, key: &[u8], now_ms: u64, change: &mut dyn FnMut(RowWords<'_>) -> Verdict) -> Result<()> {
@@ -130,8 +180,17 @@ fn expire(row: &mut RowWords<'_>, expiry: Expiry, now_ms: u64) -> Verdict {
     Verdict::Write
 }
 
-fn ttl(words: &[u64]) -> Ttl {
-    match words[EXPIRE] {
+/// How a number is kept in a word.
+fn bits(value: ValueRef<'_>) -> Option<u64> {
+    match value {
+        ValueRef::Int(n) => Some(n as u64),
+        ValueRef::Float(x) => Some(x.to_bits()),
+        ValueRef::Bytes(_) => None,
+    }
+}
+
+fn ttl(expire_at: u64) -> Ttl {
+    match expire_at {
         0 => Ttl::Never,
         at_ms => Ttl::At(at_ms),
     }
@@ -147,7 +206,7 @@ impl TableBackend for SharedTable {
     }
 
     fn get(&self, key: &[u8], row: &mut Row) -> Result<bool> {
-        Ok(self.read(key, |words| self.fill(words, row))?.is_some())
+        self.read(key, |words| self.copy(words, row))
     }
 
     fn mget(&self, keys: &[&[u8]]) -> Result<Vec<Option<Row>>> {
@@ -159,7 +218,7 @@ impl TableBackend for SharedTable {
     }
 
     fn set(&self, key: &[u8], cells: &[Cell<'_>], expiry: Expiry, condition: Condition) -> Result<bool> {
-        let now_ms = clock::now_ms();
+        let now_ms = if let Expiry::At(_) = expiry { clock::now_ms() } else { CLOCK_UNREAD };
         let mut written = false;
         self.modify(key, now_ms, &mut |mut row| {
             written = condition.allows(row.present);
@@ -194,7 +253,14 @@ impl TableBackend for SharedTable {
 
     fn add(&self, key: &[u8], column: usize, by: ValueRef<'_>) -> Result<Value> {
         let mut sum = None;
-        self.modify(key, clock::now_ms(), &mut |row| {
+        let in_place = self.modify_number(key, column, |value| {
+            sum = number::checked_add(value, by);
+            sum.as_ref().and_then(|sum| bits(sum.as_ref()))
+        })?;
+        if in_place.is_some() {
+            return sum.ok_or(Error::Overflow);
+        }
+        self.modify(key, CLOCK_UNREAD, &mut |row| {
             sum = number::checked_add(self.value(row.words, column), by);
             match &sum {
                 Some(sum) => {
@@ -209,7 +275,17 @@ impl TableBackend for SharedTable {
 
     fn cas(&self, key: &[u8], expect: &[Cell<'_>], set: &[Cell<'_>]) -> Result<Option<bool>> {
         let mut outcome = None;
-        self.modify(key, clock::now_ms(), &mut |row| {
+        if let (&[(index, expected)], &[(same, new)]) = (expect, set)
+            && index == same
+            && let Some(new) = bits(new)
+        {
+            let in_place = self.modify_number(key, index, |value| {
+                outcome = Some(value == expected);
+                (value == expected).then_some(new)
+            })?;
+            return Ok(in_place.and(outcome));
+        }
+        self.modify(key, CLOCK_UNREAD, &mut |row| {
             outcome = row.present.then(|| expect.iter().all(|&(i, value)| self.value(row.words, i) == value));
             if outcome != Some(true) {
                 return Verdict::Leave;
@@ -222,7 +298,7 @@ impl TableBackend for SharedTable {
 
     fn release(&self, key: &[u8], column: usize, by: i64) -> Result<bool> {
         let mut present = false;
-        self.modify(key, clock::now_ms(), &mut |row| {
+        self.modify(key, CLOCK_UNREAD, &mut |row| {
             present = row.present;
             if !present {
                 return Verdict::Leave;
@@ -238,7 +314,7 @@ impl TableBackend for SharedTable {
 
     fn delete(&self, key: &[u8], mut out: Option<&mut Row>) -> Result<bool> {
         let mut present = false;
-        self.modify(key, clock::now_ms(), &mut |row| {
+        self.modify(key, CLOCK_UNREAD, &mut |row| {
             present = row.present;
             if let Some(out) = out.as_deref_mut().filter(|_| present) {
                 self.fill(row.words, out);
@@ -249,7 +325,9 @@ impl TableBackend for SharedTable {
     }
 
     fn ttl(&self, key: &[u8]) -> Result<Ttl> {
-        Ok(self.read(key, ttl)?.unwrap_or(Ttl::Missing))
+        let mut expire_at = 0;
+        let present = self.read(key, |words| expire_at = words[EXPIRE].load(Ordering::Relaxed))?;
+        Ok(if present { ttl(expire_at) } else { Ttl::Missing })
     }
 
     fn expire(&self, key: &[u8], expiry: Expiry) -> Result<bool> {

@@ -66,8 +66,8 @@ impl Keys {
             }
             let sum = (seen.words[VALUE_WORD] as i64).checked_add(by);
             usage::touch(&self.segment, &self.space, seen.row, now_ms);
-            if let Some(sum) = sum {
-                rows::store_word(&writer, &self.space, seen.row, seen.sequence, VALUE_WORD, sum as u64)?;
+            if let (Some(sum), Some(record)) = (sum, self.space.row(&self.segment, seen.row)) {
+                rows::store_word(&writer, &self.space, &record, VALUE_WORD, sum as u64)?;
             }
             Ok(Some(sum))
         })
@@ -264,7 +264,9 @@ impl Keys {
             }
             (Some(word), None) => {
                 rows::note_expiry(&self.segment, &self.space, encoded.words[EXPIRE_WORD]);
-                rows::store_word(writer, &self.space, seen.row, seen.sequence, word, encoded.words[word])?;
+                if let Some(record) = self.space.row(&self.segment, seen.row) {
+                    rows::store_word(writer, &self.space, &record, word, encoded.words[word])?;
+                }
                 Ok(true)
             }
             _ => Ok(false),

@@ -15,6 +15,7 @@ use super::{
     },
     OPTIMISM, RowWords, Tables, Verdict,
     change::Step,
+    copy,
     with_scratch,
 };
 
@@ -74,7 +75,7 @@ impl Tables {
         for (i, (key, found)) in keys.iter().zip(&found).enumerate() {
             match found {
                 Some(row) => {
-                    let present = self.load(*row, *key, now_ms, scratch);
+                    let present = self.load_row(*row, *key, now_ms, scratch);
                     if change(i, RowWords { present, words: scratch }) == Verdict::Write {
                         self.list_update(writer, &mut intent, *key, *row, scratch, &mut spare);
                         listed = true;
@@ -142,10 +143,16 @@ impl Tables {
             return Ok(Step::Again);
         };
         for (i, (row, key)) in found.iter().zip(keys).enumerate() {
-            let present = row.is_some_and(|row| self.load(row, *key, now_ms, scratch));
+            let present = row.is_some_and(|row| self.load_row(row, *key, now_ms, scratch));
             out(i, RowWords { present, words: scratch });
         }
         Ok(Step::Done)
+    }
+
+    /// Loads a locked row, as [`Tables::load`] does.
+    fn load_row(&self, row: u32, key: Key<'_>, now_ms: u64, scratch: &mut [u64]) -> bool {
+        let words = self.space.words(&self.segment, row);
+        words.is_some_and(|words| self.load(words, key, now_ms, scratch))
     }
 
     fn try_read_many(
@@ -157,7 +164,7 @@ impl Tables {
     ) -> bool {
         batch::read_unlocked(&self.segment, &self.space, keys, |i, found| {
             if let Some(found) = found {
-                self.copy(found.row, scratch);
+                copy(found.words, scratch);
             }
             let present = found.is_some() && !is_past(scratch[EXPIRE_WORD], now_ms);
             out(i, RowWords { present, words: scratch });

@@ -3,7 +3,10 @@
 //! A change of a single word is stored as it is; any other goes through an intent. The image of a large row does not fit into the
 //! slot's area: it stands in spare blocks of the heap, which are taken before anything is locked.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use shm_layout::{
     heap::{BlockRef, MAX_CONTENTS},
@@ -21,9 +24,9 @@ use super::{
         locks::{Writer, patiently},
         rows::{self, Room, claim_free, is_past},
         segment::Refusal,
-        space::Key,
+        space::{Found, Key},
     },
-    RowWords, Tables, Verdict, with_scratch,
+    RowWords, Tables, Verdict, copy, with_scratch,
 };
 
 /// How an attempt ended.
@@ -150,17 +153,13 @@ impl Tables {
             writer.unlock_to(held);
             return step;
         };
-        let Some(header) = self.space.header(&self.segment, found.row) else {
-            return Ok(Step::Again);
-        };
-        writer.lock(Held::Row(self.space.id, found.row), &header.lock)?;
+        writer.lock(Held::Row(self.space.id, found.row), &found.header.lock)?;
         point("row-locked");
-        let sequence = header.sequence.load(Ordering::Acquire);
-        if !row::is_live(sequence) || !self.space.has_key(&self.segment, found.row, key) {
+        let Some(found) = found.locked(&self.space, &self.segment, key) else {
             writer.unlock_to(held);
             return Ok(Step::Again);
-        }
-        let changed = self.change_row(writer, now_ms, key, found.row, change, scratch, spare);
+        };
+        let changed = self.change_row(writer, now_ms, key, &found, change, scratch, spare);
         writer.unlock_to(held);
         changed.map(|()| Step::Done)
     }
@@ -171,27 +170,27 @@ impl Tables {
         writer: &Writer<'_>,
         now_ms: u64,
         key: Key<'_>,
-        row: u32,
+        found: &Found<'_>,
         change: &mut dyn FnMut(RowWords<'_>) -> Verdict,
         scratch: &mut [u64],
         spare: Vec<BlockRef>,
     ) -> Result<(), Refusal> {
-        let present = self.load(row, key, now_ms, scratch);
+        let present = self.load(found.words, key, now_ms, scratch);
         match change(RowWords { present, words: scratch }) {
             Verdict::Leave => Ok(()),
             Verdict::Remove if !present => Ok(()),
             Verdict::Remove => {
                 let mut intent = Intent::new();
-                rows::list_delete(writer, &self.space, row, &mut intent, 0);
+                rows::list_delete(writer, &self.space, found.row, &mut intent, 0);
                 intent.carry_out(writer, &self.space)
             }
-            Verdict::Write => self.store(writer, key, row, scratch, spare),
+            Verdict::Write => self.store(writer, key, found, scratch, spare),
         }
     }
 
     /// Loads a locked row, or zeros and its key if it has expired; whether it is there.
-    pub(super) fn load(&self, row: u32, key: Key<'_>, now_ms: u64, scratch: &mut [u64]) -> bool {
-        self.copy(row, scratch);
+    pub(super) fn load(&self, words: &[AtomicU64], key: Key<'_>, now_ms: u64, scratch: &mut [u64]) -> bool {
+        copy(words, scratch);
         let present = !is_past(scratch[EXPIRE_WORD], now_ms);
         if !present {
             self.fresh(key, scratch);
@@ -210,23 +209,19 @@ impl Tables {
         &self,
         writer: &Writer<'_>,
         key: Key<'_>,
-        row: u32,
+        found: &Found<'_>,
         scratch: &[u64],
         spare: Vec<BlockRef>,
     ) -> Result<(), Refusal> {
-        let (Some(words), Some(header)) = (self.space.words(&self.segment, row), self.space.header(&self.segment, row))
-        else {
-            return Ok(());
-        };
+        let Found { words, header, sequence, row } = *found;
         rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
         let differs = |&i: &usize| words[i].load(Ordering::Relaxed) != scratch[i];
         let Some(first) = (EXPIRE_WORD..scratch.len()).find(differs) else {
             return Ok(());
         };
         let last = (first..scratch.len()).rev().find(differs).unwrap_or(first);
-        let sequence = header.sequence.load(Ordering::Relaxed);
         if first == last {
-            return rows::store_word(writer, &self.space, row, sequence, first, scratch[first]);
+            return rows::store_word(writer, &self.space, found, first, scratch[first]);
         }
         let change = RowChange {
             action: action::UPDATE,

@@ -21,7 +21,7 @@ use super::{
         segment::{Refusal, Segment},
         transaction,
     },
-    OPTIMISM, Tables, with_scratch,
+    OPTIMISM, Tables, copy, with_scratch,
 };
 
 /// Rows that one page of a scan looks at, per row asked for, before it returns what it has.
@@ -107,7 +107,9 @@ impl Tables {
     }
 
     fn copy_with_key(&self, row: u32, header: &row::Header, scratch: &mut [u64], key: &mut Vec<u8>) {
-        self.copy(row, scratch);
+        if let Some(words) = self.space.words(&self.segment, row) {
+            copy(words, scratch);
+        }
         let len = row::key_len(header.meta.load(Ordering::Relaxed)).min(self.listing.spec.key_bytes as usize);
         let bytes: &[u8] = bytemuck::cast_slice(scratch);
         key.clear();
