@@ -3,6 +3,7 @@
 mod companion;
 mod library;
 mod report;
+mod server;
 mod turns;
 
 use std::process::ExitCode;
@@ -29,6 +30,15 @@ enum What {
         #[arg(long, default_value_t = 10_000_000)]
         largest: u32,
     },
+    /// The server beside redis-server.
+    Server {
+        /// Rounds of each pair.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Only sections whose title has this in it.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// One operation of the library over and over, for a profiler.
     Loop {
         /// Which one.
@@ -45,6 +55,7 @@ enum What {
 fn main() -> ExitCode {
     let sections: Vec<Section> = match Arguments::parse().what {
         What::Library { rounds, largest } => library::all(Extent { rounds, largest }),
+        What::Server { rounds, only } => server::all(server::Extent { rounds }, &only),
         What::Loop { operation, times, hot } => {
             library::repeat(&operation, times, hot);
             Vec::new()
