@@ -270,6 +270,7 @@ impl Segment {
         let bytes = geometry.request.memory;
         let map = MmapOptions::new().len(bytes as usize).map_raw(&file).map_err(failed("mapping the segment"))?;
         keep_out_of_dumps(&map);
+        prefer_huge_pages(&map);
         let mem = mem_of(&map).ok_or(SegmentError::Unsupported("maps memory at address 0"))?;
         Self::over(mem, Backing::File { file, _map: map }, geometry, name)
     }
@@ -551,6 +552,18 @@ fn mem_of(map: &MmapRaw) -> Option<Mem> {
     let base = NonNull::new(map.as_mut_ptr())?;
     // SAFETY: the mapping is kept beside the result in `Inner`, and copies of the result are used through a `Segment` only.
     Some(unsafe { Mem::new(base, map.len() as u64) })
+}
+
+/// From this size on, what huge pages save is more than what they waste.
+const HUGE_FROM: u64 = 32 << 20;
+
+#[allow(unsafe_code)]
+fn prefer_huge_pages(map: &MmapRaw) {
+    if map.len() as u64 >= HUGE_FROM {
+        // A kernel that cannot do it is slower; nothing else depends on it.
+        // SAFETY: the range is this mapping.
+        let _ = unsafe { memory::prefer_huge_pages(map.as_mut_ptr(), map.len()) };
+    }
 }
 
 #[allow(unsafe_code)]
