@@ -82,20 +82,20 @@ impl<'a> Call<'a, '_> {
 
     /// Counts several reads, `hits` of which found something.
     pub(crate) fn count_reads(&self, reads: usize, hits: usize) {
-        let statistics = self.env.store.statistics();
-        statistics.add(Stat::Reads, reads as u64);
+        let meter = &self.env.state.meter;
+        meter.add(Stat::Reads, reads as u64);
         if hits > 0 {
-            statistics.add(Stat::Hits, hits as u64);
+            meter.add(Stat::Hits, hits as u64);
         }
         if reads > hits {
-            statistics.add(Stat::Misses, (reads - hits) as u64);
+            meter.add(Stat::Misses, (reads - hits) as u64);
         }
     }
 
     /// Counts `written` rows, counters or values written or deleted.
     pub(crate) fn count_writes(&self, written: usize) {
         if written > 0 {
-            self.env.store.statistics().add(Stat::Writes, written as u64);
+            self.env.state.meter.add(Stat::Writes, written as u64);
         }
     }
 

@@ -83,7 +83,7 @@ fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = (
 /// After a command was carried out: it tells of what it looked for and did not find.
 #[inline]
 pub(crate) fn conclude(call: &Call<'_, '_>) {
-    if call.is_listened_to() {
+    if call.env.state.notices.has_missed() {
         for (db, key) in call.env.state.notices.take_missed() {
             call.notify_in(db, Class::Miss, "keymiss", &key);
         }

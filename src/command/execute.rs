@@ -50,7 +50,7 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
             Outcome::Done(session.answered(reply))
         }
         Err(refusal) => {
-            env.store.statistics().add(Stat::Errors, 1);
+            env.state.meter.add(Stat::Errors, 1);
             finish(command, session, env);
             Outcome::Done(session.answered(Reply::Error(refusal.text())))
         }
@@ -64,9 +64,8 @@ pub fn busy(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Reply {
     if command.is_some_and(|command| command.name == "exec") {
         session.transaction.clear();
     }
-    let statistics = env.store.statistics();
-    statistics.add(Stat::Busy, 1);
-    statistics.add(Stat::Errors, 1);
+    env.state.meter.add(Stat::Busy, 1);
+    env.state.meter.add(Stat::Errors, 1);
     finish(command, session, env);
     let text = match progress.done {
         0 => format!("BUSY {}", Error::Busy),
@@ -80,7 +79,7 @@ pub fn busy(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Reply {
 /// Counts the command and tells the other workers what changed about the client.
 fn finish(command: Option<&Command>, session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
-    env.store.statistics().add(Stat::Commands, 1);
+    env.state.meter.add(Stat::Commands, 1);
     env.state.slow_log.write();
     events::tell(env);
     // CLIENT CACHING speaks of the next command, though it be refused, or of all in a transaction.

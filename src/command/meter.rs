@@ -14,7 +14,7 @@ use std::{
 
 use super::{Args, Reply, settings::Limits, table::Command};
 use crate::store::{
-    Store,
+    Stat, Store,
     tally::{Calls, Tally, bucket},
 };
 
@@ -36,6 +36,8 @@ struct Row {
     calls: Calls,
     /// How often it was called in the run that is being timed.
     in_run: u64,
+    /// It is done at once, whatever it works on.
+    quick: bool,
 }
 
 /// A command that has begun.
@@ -62,7 +64,12 @@ pub struct Meter {
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
     is_last_request: Cell<bool>,
+    /// What was counted of each statistic, and which of them were.
+    counted: [Cell<u64>; Stat::ALL.len()],
+    counts: Cell<u64>,
 }
+
+const _: () = assert!(Stat::ALL.len() <= 64);
 
 impl Meter {
     /// The meter of `worker`.
@@ -79,7 +86,17 @@ impl Meter {
             first: Cell::new(None),
             last: Cell::new(None),
             is_last_request: Cell::new(true),
+            counted: [const { Cell::new(0) }; Stat::ALL.len()],
+            counts: Cell::new(0),
         }
+    }
+
+    /// Counts: all that a batch counts is added up at its end.
+    #[inline]
+    pub(super) fn add(&self, stat: Stat, by: u64) {
+        let counted = &self.counted[stat as usize];
+        counted.set(counted.get() + by);
+        self.counts.set(self.counts.get() | 1 << stat as usize);
     }
 
     /// Says whether the next request is the last that has arrived: its reply goes out now.
@@ -103,7 +120,8 @@ impl Meter {
             }
         }
         let mut rows = self.rows.borrow_mut();
-        rows.push(Row { shared: self.tally().row(command.full_name), calls: Calls::default(), in_run: 0 });
+        let quick = command.flags.contains(&"fast");
+        rows.push(Row { shared: self.tally().row(command.full_name), calls: Calls::default(), in_run: 0, quick });
         self.places[place].set((address, rows.len()));
         rows.len() - 1
     }
@@ -114,7 +132,7 @@ impl Meter {
         let alone = self.is_last_request.get()
             || (0..EXACT_MICROS).contains(&limits.slow_micros)
             || args.len() > FEW_ARGS
-            || !command.flags.contains(&"fast")
+            || !self.rows.borrow()[row].quick
             || args.iter().any(|arg| arg.len() >= MANY_BYTES);
         if self.last.get().is_none() {
             let now = Instant::now();
@@ -192,6 +210,12 @@ impl Meter {
 
     /// Adds to the tally what was counted.
     pub(super) fn flush(&self) {
+        let mut counts = self.counts.take();
+        while counts != 0 {
+            let stat = Stat::ALL[counts.trailing_zeros() as usize];
+            self.store.statistics().add(stat, self.counted[stat as usize].take());
+            counts &= counts - 1;
+        }
         let mut rows = self.rows.borrow_mut();
         for at in self.touched.borrow_mut().drain(..) {
             let calls = std::mem::take(&mut rows[at].calls);

@@ -218,6 +218,12 @@ impl Notices {
         }
     }
 
+    /// Whether a key was not there before the request that somebody is to be told of.
+    #[inline]
+    pub(crate) fn has_missed(&self) -> bool {
+        !self.missed.borrow().is_empty()
+    }
+
     /// The keys that were not there before the request and are to be told of.
     pub(crate) fn take_missed(&self) -> Vec<(u8, Vec<u8>)> {
         self.missed.take()

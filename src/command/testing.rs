@@ -73,7 +73,9 @@ impl Server {
 
     fn execute(&self, args: &Args<'_>) -> String {
         let mut session = self.session.borrow_mut();
-        let Outcome::Done(reply) = execute(args, &mut session, &self.env()) else { return "(wait)".to_owned() };
+        let outcome = execute(args, &mut session, &self.env());
+        self.state.meter.flush();
+        let Outcome::Done(reply) = outcome else { return "(wait)".to_owned() };
         let mut out = Vec::new();
         encode(&reply, session.proto, &mut out);
         let text = out.iter().map(|&byte| char::from(byte)).collect::<String>();

@@ -23,13 +23,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    farewell, http,
-    hub::{Hub, now_ms},
-    resp,
-    roster::Roster,
+use super::{farewell, http, hub::Hub, resp, roster::Roster};
+use crate::{
+    command::Session,
+    store::Stat,
+    sys::{self, clock::now_ms},
 };
-use crate::{command::Session, store::Stat, sys};
 
 /// How long a worker leaves a new client to others for each client that it has more than another has, up to so many: where processors are
 /// few, it takes the other a while to get one.

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::{
     events::Events,
     hold,
-    hub::{Hub, Patience, now_ms},
+    hub::{Hub, Patience},
     post,
     roster::{Phase, Place, Pulse},
     wire::Wire,
@@ -29,6 +29,7 @@ use crate::{
         refused, shown, too_large,
     },
     store::{Error, Stat},
+    sys::clock::now_ms,
 };
 
 /// Tells which worker answered.

@@ -14,7 +14,7 @@ use crate::{
     command::{Env, WorkerState},
     config::Config,
     store::{Stat, Statistics, Store},
-    sys::{clock, process},
+    sys::{clock::now_ms, process},
 };
 
 /// Bytes that one read takes at most, unless it continues a large request.
@@ -165,11 +165,6 @@ impl Hub {
         let others = (0..self.workers).filter(|&other| other != self.index).filter(turns);
         others.map(|other| statistics.worker(other, Stat::Clients)).min().map_or(0, |least| own.saturating_sub(least))
     }
-}
-
-/// Milliseconds of the Unix clock.
-pub(super) fn now_ms() -> u64 {
-    clock::now_ms()
 }
 
 /// The pauses of a request that waits for a stopped process: 1 ms, growing to 10 ms, until the time is up.

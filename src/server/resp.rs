@@ -42,12 +42,16 @@ use super::{
 };
 use crate::{
     command::{Args, Env, Outcome, Proto, Session, busy, execute},
-    protocol::resp::{Parser, RequestLimits, encode},
+    protocol::resp::{Ahead, Parser, RequestLimits, encode},
     store::Stat,
+    sys::clock,
 };
 
 /// What a client is told that is one too many.
 pub(super) const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// So many bytes are passed by if nothing is understood of them.
+const AHEAD_BYTES: usize = 256;
 
 /// Bytes of replies above which the client is waited for.
 const PENDING_SOFT_BYTES: usize = 1 << 20;
@@ -302,6 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes the requests in `batch` and writes their replies; returns how many bytes are done with.
     fn handle(&mut self, batch: &mut [u8], cx: &mut Context<'_>) -> io::Result<(usize, Stop)> {
         let hub = Rc::clone(&self.hub);
+        let _held = clock::Held::new();
         let mut replies = hub.replies.borrow_mut();
         replies.clear();
         // What was said before these requests were sent comes before their replies.
@@ -328,7 +333,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let session = Rc::clone(&self.session);
         let mut session = session.borrow_mut();
         let (mut at, mut executed, total) = (0, 0, batch.len());
+        let mut near = 0;
         while at < batch.len() {
+            if at >= near {
+                near = at + fetch_ahead(&batch[at..], session.db, env);
+            }
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
                 Some(parked) => (parked.len, parked.waits_for.patience()),
@@ -579,4 +588,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         Ok(())
     }
+}
+
+/// Brings near what the next requests will ask for; of how many bytes they are. One request alone is carried out at once.
+fn fetch_ahead(batch: &[u8], db: u8, env: &Env<'_>) -> usize {
+    let ahead = Ahead::look(batch);
+    if ahead.keys().len() > 1 {
+        env.store.kv().fetch_ahead(db, ahead.keys());
+    }
+    // What was not understood is not looked at again for each request.
+    ahead.bytes().max(AHEAD_BYTES.min(batch.len()))
 }

@@ -15,16 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Worker,
-    hub::{Hub, now_ms},
-    run,
-};
+use super::{Worker, hub::Hub, run};
 use crate::{
     backend::{Limits, MemoryStore},
     command::WorkerState,
     config::Config,
     store::{Backend, Bus, KvBackend, Made, Result, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec},
+    sys::clock::now_ms,
 };
 
 /// How long a test waits before it calls something hung.

@@ -17,14 +17,14 @@ use tokio::{
 use super::{
     accept::{self, Door},
     drain,
-    hub::{Hub, now_ms},
+    hub::Hub,
     post, tick,
 };
 use crate::{
     command::WorkerState,
     config::Config,
     store::{Error, Stat, Store},
-    sys::{self, event::Bell},
+    sys::{self, clock::now_ms, event::Bell},
 };
 
 /// How long the start waits for what a stopped process holds, in tries of [`START_PAUSE`].

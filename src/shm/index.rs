@@ -70,6 +70,15 @@ pub(crate) fn search<T>(
     None
 }
 
+/// The first row that the home group of a hash names for it, right or wrong.
+#[inline]
+pub(crate) fn first_hit(segment: &Segment, space: &Space, hash: u64) -> Option<u32> {
+    let group = space.group(segment, home(hash, space.groups));
+    let (low, high) = place::tags(group);
+    let hits = matches(low, high, tag(hash));
+    (hits != 0).then(|| place::row_word(group, hits.trailing_zeros() as usize)).filter(|&row| row != 0)?.checked_sub(1)
+}
+
 /// Where a row stands in the index.
 struct Place<'a> {
     group: &'a Group,

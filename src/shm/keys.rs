@@ -6,6 +6,7 @@
 //! A record's old blocks are freed after the commit, and a reader believes what it copied from a block only if the record's
 //! sequence has not changed since: a block that was freed and used again in between is never believed.
 
+mod ahead;
 mod batch;
 mod change;
 mod databases;

@@ -11,7 +11,15 @@ use shm_layout::{
     row, slot, table,
 };
 
-use super::{index::search, mem::word_of, protocol::sequence, segment::Segment};
+use super::{
+    index::{first_hit, search},
+    mem::word_of,
+    protocol::sequence,
+    segment::Segment,
+};
+
+/// Lines of a row that are fetched ahead at most.
+const PREFETCHED_LINES: usize = 4;
 
 /// Where the rows of a space lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +148,25 @@ impl Space {
         let page = self.page_word(segment, row / keys::PAGE_RECORDS)?.load(Ordering::Acquire).checked_sub(1)?;
         let at = keys::USAGE_AT + 4 * u64::from(row % keys::PAGE_RECORDS);
         (u64::from(page) < segment.geometry().arena_pages).then(|| segment.mem().half(segment.page_at(page) + at))
+    }
+
+    /// Has the processor fetch the home group of a hash.
+    #[inline]
+    pub(crate) fn prefetch_group(&self, segment: &Segment, hash: u64) {
+        let at = self.groups_at + u64::from(self.home(hash)) * GROUP_BYTES;
+        segment.mem().prefetch(at);
+        // A group lies in two lines, as a rule.
+        segment.mem().prefetch(at + GROUP_BYTES - 1);
+    }
+
+    /// The row that its home group suggests for a hash, if any, which the processor is to fetch. The group should be near by now.
+    #[inline]
+    pub(crate) fn prefetch_row(&self, segment: &Segment, hash: u64) -> Option<u32> {
+        let row = first_hit(segment, self, hash)?;
+        let at = self.row_at(segment, row)?;
+        let end = at + 8 * self.row_words() as u64;
+        (at & !63..end).step_by(64).take(PREFETCHED_LINES).for_each(|line| segment.mem().prefetch(line));
+        Some(row)
     }
 
     /// A group of the index.

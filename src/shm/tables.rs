@@ -282,7 +282,6 @@ impl Tables {
     fn sequence(&self, row: u32) -> u64 {
         self.space.header(&self.segment, row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
-
 }
 
 /// Copies the words that an image may replace.

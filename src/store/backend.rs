@@ -137,6 +137,9 @@ pub trait TableBackend: Send + Sync {
 
 /// The key-value space: 16 databases of byte-string keys. Times are milliseconds of the Unix clock.
 pub trait KvBackend: HashBackend {
+    /// Says that these keys will be asked for next: what is far away may be brought near. Nothing else comes of it.
+    fn fetch_ahead(&self, _db: u8, _keys: &[&[u8]]) {}
+
     /// The type of a key's value.
     fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>>;
     /// Appends the value to `out`; false: there is none.

@@ -5,10 +5,14 @@
 
 use super::{Error, LongDouble, Result, Value, ValueRef};
 
+/// So many decimal digits fit an `i64`, whatever they are.
+const SURE_DIGITS: usize = 18;
+
 /// The longest text of a float that is looked at, in bytes.
 const MAX_FLOAT_BYTES: usize = 5 * 1024;
 
 /// The integer that this text is; `None` for anything but its one spelling: no `+`, no leading zeros, no spaces, no `-0`.
+#[inline]
 pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
@@ -18,6 +22,10 @@ pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
     };
     if !canonical {
         return None;
+    }
+    if digits.len() <= SURE_DIGITS {
+        let number = digits.iter().fold(0, |number, digit| 10 * number + i64::from(digit - b'0'));
+        return Some(if digits.len() == text.len() { number } else { -number });
     }
     std::str::from_utf8(text).ok()?.parse().ok()
 }

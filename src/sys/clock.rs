@@ -1,14 +1,51 @@
 //! The wall clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    cell::Cell,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+thread_local! {
+    static HELD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// While it lives, it stays as late in its thread as it was: what is done in one go is done at one time, and the clock is
+/// read once for it. Not to be kept while the thread waits.
+#[derive(Debug)]
+pub struct Held(());
+
+impl Held {
+    /// Holds the clock of this thread.
+    #[must_use]
+    pub fn new() -> Self {
+        HELD.set(now_us() / 1000);
+        Self(())
+    }
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(0);
+    }
+}
 
 /// Milliseconds since the Unix epoch; 0 for a clock that stands before it.
 #[must_use]
+#[inline]
 pub fn now_ms() -> u64 {
-    now_us() / 1000
+    match HELD.get() {
+        0 => now_us() / 1000,
+        held => held,
+    }
 }
 
-/// The same in microseconds.
+/// Microseconds since the Unix epoch. They go on while the clock is held.
 #[must_use]
 pub fn now_us() -> u64 {
     #[cfg(test)]

@@ -128,7 +128,11 @@ impl Two {
         let sides = [(&mut self.ours.1, true), (&mut self.theirs.1, false)];
         for (load, ours) in sides {
             if ours {
-                load.once(&Batch { bytes: words("TABLE.MAKE users 100000 KEYBYTES 16 n int text string 54"), requests: 1, replies: 1 });
+                load.once(&Batch {
+                    bytes: words("TABLE.MAKE users 100000 KEYBYTES 16 n int text string 54"),
+                    requests: 1,
+                    replies: 1,
+                });
             }
             for start in (0..KEYS).step_by(1000) {
                 let mut bytes = Vec::new();
@@ -187,8 +191,18 @@ fn main_commands(extent: Extent) -> Section {
         same("SET", set, 1),
         same("INCR", incr, 1),
         same("HGET", hget, 1),
-        Kind { name: "COUNTER.INCR", ours: |n, _| words(&format!("COUNTER.INCR c:{}", n % 100)), theirs: |n, _| words(&format!("INCR c:{}", n % 100)), commands: 1 },
-        Kind { name: "TABLE.GET", ours: |n, _| words(&format!("TABLE.GET users {} text", key(n))), theirs: hget, commands: 1 },
+        Kind {
+            name: "COUNTER.INCR",
+            ours: |n, _| words(&format!("COUNTER.INCR c:{}", n % 100)),
+            theirs: |n, _| words(&format!("INCR c:{}", n % 100)),
+            commands: 1,
+        },
+        Kind {
+            name: "TABLE.GET",
+            ours: |n, _| words(&format!("TABLE.GET users {} text", key(n))),
+            theirs: hget,
+            commands: 1,
+        },
     ];
     for kind in &kinds {
         for (pipeline, promised) in PIPELINES.into_iter().zip([1.0, 0.65, 0.5]) {
@@ -200,7 +214,8 @@ fn main_commands(extent: Extent) -> Section {
 }
 
 fn values_and_connections(extent: Extent) -> Section {
-    let mut section = Section::new("Other sizes", "µs", "As above: values of other sizes, and other numbers of connections.");
+    let mut section =
+        Section::new("Other sizes", "µs", "As above: values of other sizes, and other numbers of connections.");
     let mut two = Two::against_redis(50);
     for bytes in [8, 1024, 65536] {
         let value = vec![b'v'; bytes];
@@ -231,7 +246,11 @@ fn other_commands(extent: Extent) -> Section {
     let mut two = Two::against_redis(50);
     let kinds = [
         same("HSET", |n, v| command(&[b"HSET", format!("hash:{n}").as_bytes(), b"text", &v[..54]]), 1),
-        same("HSET of a new field, HDEL", |n, _| [words(&format!("HSET hash:{n} new 1")), words(&format!("HDEL hash:{n} new"))].concat(), 2),
+        same(
+            "HSET of a new field, HDEL",
+            |n, _| [words(&format!("HSET hash:{n} new 1")), words(&format!("HDEL hash:{n} new"))].concat(),
+            2,
+        ),
         same("HINCRBY", |n, _| words(&format!("HINCRBY hash:{n} n 1")), 1),
         same("HMGET", |n, _| words(&format!("HMGET hash:{n} n text")), 1),
         same("HGETALL", |n, _| words(&format!("HGETALL hash:{n}")), 1),
@@ -240,7 +259,11 @@ fn other_commands(extent: Extent) -> Section {
         same("HSCAN", |n, _| words(&format!("HSCAN hash:{n} 0")), 1),
         same("HRANDFIELD", |n, _| words(&format!("HRANDFIELD hash:{n}")), 1),
         same("transaction", |n, v| [words("MULTI"), set(n, v), incr(n, v), words("EXEC")].concat(), 4),
-        same("WATCH, transaction", |n, v| [words(&format!("WATCH {}", key(n))), words("MULTI"), set(n, v), words("EXEC")].concat(), 4),
+        same(
+            "WATCH, transaction",
+            |n, v| [words(&format!("WATCH {}", key(n))), words("MULTI"), set(n, v), words("EXEC")].concat(),
+            4,
+        ),
         same("PUBLISH to nobody", |n, v| command(&[b"PUBLISH", format!("channel:{}", n % 100).as_bytes(), v]), 1),
         same("SETRANGE", |n, _| words(&format!("SETRANGE {} 10 0123456789", key(n))), 1),
         same("GETRANGE", |n, _| words(&format!("GETRANGE {} 10 20", key(n))), 1),
@@ -251,10 +274,28 @@ fn other_commands(extent: Extent) -> Section {
         same("BITPOS", |n, _| words(&format!("BITPOS {} 1", key(n))), 1),
         same("BITFIELD", |n, _| words(&format!("BITFIELD {} INCRBY u8 0 1", key(n))), 1),
         same("BITOP", |n, _| words(&format!("BITOP AND bits {} {}", key(n), key((n + 1) % KEYS))), 1),
-        same("MGET of 10", |n, _| words(&(0..10).fold("MGET".to_owned(), |line, i| line + " " + &key((n + i * 977) % KEYS))), 1),
-        same("MSET of 10", |n, _| words(&(0..10).fold("MSET".to_owned(), |line, i| line + " " + &key((n + i * 977) % KEYS) + " value")), 1),
-        same("COPY, DEL", |n, _| [words(&format!("COPY {} copy:{n}", key(n))), words(&format!("DEL copy:{n}"))].concat(), 2),
-        same("EXPIRE, PERSIST", |n, _| [words(&format!("EXPIRE {} 1000", key(n))), words(&format!("PERSIST {}", key(n)))].concat(), 2),
+        same(
+            "MGET of 10",
+            |n, _| words(&(0..10).fold("MGET".to_owned(), |line, i| line + " " + &key((n + i * 977) % KEYS))),
+            1,
+        ),
+        same(
+            "MSET of 10",
+            |n, _| {
+                words(&(0..10).fold("MSET".to_owned(), |line, i| line + " " + &key((n + i * 977) % KEYS) + " value"))
+            },
+            1,
+        ),
+        same(
+            "COPY, DEL",
+            |n, _| [words(&format!("COPY {} copy:{n}", key(n))), words(&format!("DEL copy:{n}"))].concat(),
+            2,
+        ),
+        same(
+            "EXPIRE, PERSIST",
+            |n, _| [words(&format!("EXPIRE {} 1000", key(n))), words(&format!("PERSIST {}", key(n)))].concat(),
+            2,
+        ),
         same("TTL", |n, _| words(&format!("TTL {}", key(n))), 1),
         same("EXISTS", |n, _| words(&format!("EXISTS {}", key(n))), 1),
         same("TOUCH", |n, _| words(&format!("TOUCH {}", key(n))), 1),
@@ -298,4 +339,3 @@ fn latency(extent: Extent) -> Section {
     }
     section
 }
-

@@ -56,7 +56,20 @@ impl Server {
     /// Debian's redis-server.
     pub(crate) fn redis() -> Self {
         Self::foreign("redis-server", |folder, port| {
-            let settings = ["--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", folder, "--loglevel", "warning"];
+            let settings = [
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                port,
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                folder,
+                "--loglevel",
+                "warning",
+            ];
             settings.map(str::to_owned).to_vec()
         })
     }
@@ -64,7 +77,9 @@ impl Server {
     /// Debian's memcached, with one thread that serves.
     pub(crate) fn memcached() -> Self {
         Self::foreign("memcached", |_, port| {
-            ["-l", "127.0.0.1", "-p", port, "-U", "0", "-t", "1", "-m", "512", "-u", "nobody", "-c", "8192"].map(str::to_owned).to_vec()
+            ["-l", "127.0.0.1", "-p", port, "-U", "0", "-t", "1", "-m", "512", "-u", "nobody", "-c", "8192"]
+                .map(str::to_owned)
+                .to_vec()
         })
     }
 

@@ -106,6 +106,10 @@ impl SharedStore {
 }
 
 impl KvBackend for SharedStore {
+    fn fetch_ahead(&self, db: u8, keys: &[&[u8]]) {
+        self.keys.fetch_ahead(db, keys);
+    }
+
     fn kind(&self, db: u8, key: &[u8]) -> Result<Option<KvType>> {
         Ok(self.read(db, key, None)?.map(|value| type_of(value.kind)))
     }

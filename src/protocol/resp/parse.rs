@@ -247,6 +247,11 @@ impl Parser {
     ///
     /// As in Redis the line ends at the first `\r`, and the byte behind it is taken without a look.
     fn number(&mut self, buf: &[u8], too_big: ProtocolError) -> Result<Option<Option<i64>>, ProtocolError> {
+        if let Some((number, len)) = short_number(buf.get(self.at + 1..).unwrap_or_default()) {
+            self.at += 1 + len;
+            self.scanned = 0;
+            return Ok(Some(Some(number)));
+        }
         let Some(end) = self.line_end(buf, b'\r', too_big)? else { return Ok(None) };
         if end + 2 > buf.len() {
             return Ok(None);
@@ -276,6 +281,24 @@ impl Parser {
         split_words(&mut buf[..end], args)?;
         Ok(Some(end + 1))
     }
+}
+
+/// Digits of a number that is read at a glance.
+const SHORT_DIGITS: usize = 5;
+
+/// The number at the front and the length of its line, if it is short and the line is there as a whole: what nearly every line is.
+#[inline(always)]
+pub(super) fn short_number(text: &[u8]) -> Option<(i64, usize)> {
+    let mut number = 0;
+    for (at, &byte) in text.iter().take(SHORT_DIGITS + 1).enumerate() {
+        match byte {
+            b'0'..=b'9' => number = 10 * number + i64::from(byte - b'0'),
+            // Neither an empty one, nor one that begins with a zero and goes on, nor one without the byte behind it.
+            b'\r' if at > 0 && (at == 1 || text[0] != b'0') && text.len() > at + 1 => return Some((number, at + 2)),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// A quoted stretch of an inline word.

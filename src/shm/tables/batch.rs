@@ -15,8 +15,7 @@ use super::{
     },
     OPTIMISM, RowWords, Tables, Verdict,
     change::Step,
-    copy,
-    with_scratch,
+    copy, with_scratch,
 };
 
 impl Tables {
