@@ -210,18 +210,23 @@ impl Meter {
 
     /// Adds to the tally what was counted.
     pub(super) fn flush(&self) {
-        let mut counts = self.counts.take();
-        while counts != 0 {
-            let stat = Stat::ALL[counts.trailing_zeros() as usize];
-            self.store.statistics().add(stat, self.counted[stat as usize].take());
-            counts &= counts - 1;
-        }
+        self.flush_counts();
         let mut rows = self.rows.borrow_mut();
         for at in self.touched.borrow_mut().drain(..) {
             let calls = std::mem::take(&mut rows[at].calls);
             if let Some(shared) = rows[at].shared {
                 self.tally().add(shared, &calls);
             }
+        }
+    }
+
+    /// Adds to the statistics what was counted of them.
+    pub(super) fn flush_counts(&self) {
+        let mut counts = self.counts.take();
+        while counts != 0 {
+            let stat = Stat::ALL[counts.trailing_zeros() as usize];
+            self.store.statistics().add(stat, self.counted[stat as usize].take());
+            counts &= counts - 1;
         }
     }
 

@@ -74,7 +74,7 @@ impl Server {
     fn execute(&self, args: &Args<'_>) -> String {
         let mut session = self.session.borrow_mut();
         let outcome = execute(args, &mut session, &self.env());
-        self.state.meter.flush();
+        self.state.meter.flush_counts();
         let Outcome::Done(reply) = outcome else { return "(wait)".to_owned() };
         let mut out = Vec::new();
         encode(&reply, session.proto, &mut out);

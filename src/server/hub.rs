@@ -14,7 +14,10 @@ use crate::{
     command::{Env, WorkerState},
     config::Config,
     store::{Stat, Statistics, Store},
-    sys::{clock::now_ms, process},
+    sys::{
+        clock::{now_ms, now_us},
+        process,
+    },
 };
 
 /// Bytes that one read takes at most, unless it continues a large request.
@@ -107,12 +110,11 @@ impl Hub {
     /// What a batch of commands is executed in.
     pub(super) fn env(&self) -> Env<'_> {
         self.follow();
-        let now_us = clock::now_us();
         Env {
             store: &self.store,
             config: &self.config,
-            now_ms: now_us / 1000,
-            now_us,
+            now_ms: now_ms(),
+            now_us: now_us(),
             worker: self.index,
             workers: self.workers,
             state: &self.state,

@@ -119,6 +119,7 @@ proptest! {
                 prop_assert!(!is_error || out.iter().filter(|&&byte| byte == b'\n').count() == 1);
             }
         }
+        server.state.meter.flush_counts();
         prop_assert_eq!(server.store.statistics().sum(Stat::Commands), 1 + requests.len() as u64);
     }
 }
