@@ -1,6 +1,6 @@
 //! What was measured: figures in sections, as tables for people and as JSON for programs.
 
-use std::fmt::Write;
+use std::{fmt::Write, fs, process::Command};
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ impl Section {
     }
 
     /// The section as a table in Markdown.
-    pub(crate) fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let mut out = format!("## {}\n\n{}\n\n", self.title, self.about);
         let _ = writeln!(out, "| | against | ours, {} | theirs | ratio | quartiles | promised |", self.unit);
         out.push_str("|---|---|--:|--:|--:|---|---|\n");
@@ -71,7 +71,7 @@ impl Section {
     }
 
     /// The section as JSON.
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let figures: Vec<_> = self
             .figures
             .iter()
@@ -86,10 +86,50 @@ impl Section {
     }
 }
 
+/// Where and of what the figures are: machine, kernel, versions, commit, day.
+fn circumstances() -> Vec<(&'static str, String)> {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or("").to_owned());
+        text.unwrap_or_default()
+    };
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    vec![
+        ("machine", format!("{cores} × {}", model.trim_start_matches([' ', '\t', ':']))),
+        ("kernel", run("uname", &["-r"])),
+        ("redis-server", run("redis-server", &["--version"])),
+        ("commit", run("git", &["describe", "--always", "--dirty"])),
+        ("day", run("date", &["-u", "+%F"])),
+        ("command", std::env::args().skip(1).fold("store-master-bench".to_owned(), |line, word| line + " " + &word)),
+    ]
+}
+
+/// All sections as one page.
+pub(crate) fn markdown(sections: &[Section]) -> String {
+    let mut out = "# What was measured\n\nEach figure is of two things measured in turns: the ratio is the median of the rounds' ratios, ours to theirs, so less than 1 is better. The absolute figures are medians, of this machine on this day.\n\n".to_owned();
+    for (what, value) in circumstances() {
+        let _ = writeln!(out, "* {what}: {value}");
+    }
+    for section in sections {
+        out += "\n";
+        out += &section.markdown();
+    }
+    out
+}
+
+/// The same for programs.
+pub(crate) fn json(sections: &[Section]) -> String {
+    let circumstances: serde_json::Map<_, _> =
+        circumstances().into_iter().map(|(what, value)| (what.to_owned(), Value::String(value))).collect();
+    let sections: Vec<_> = sections.iter().map(Section::json).collect();
+    format!("{:#}\n", json!({ "circumstances": circumstances, "sections": sections }))
+}
+
 /// Three digits that count.
 fn number(x: f64) -> String {
     match x.abs() {
-        x if x >= 1000.0 => format!("{x:.0}"),
         x if x >= 100.0 => format!("{x:.0}"),
         x if x >= 10.0 => format!("{x:.1}"),
         _ => format!("{x:.2}"),

@@ -93,7 +93,7 @@ impl Order {
     #[inline(always)]
     pub(crate) fn next_row(&mut self) -> u32 {
         if self.list.is_empty() {
-            return ((self.random() * self.rows >> 31) * self.step + self.first) as u32;
+            return (((self.random() * self.rows) >> 31) * self.step + self.first) as u32;
         }
         let row = self.list[self.at];
         self.at = if self.at + 1 == self.list.len() { 0 } else { self.at + 1 };

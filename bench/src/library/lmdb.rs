@@ -97,6 +97,7 @@ impl Map for Lmdb {
         found.is_some()
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         self.out.0
     }

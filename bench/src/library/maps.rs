@@ -31,6 +31,7 @@ pub(crate) trait Map {
     /// Copies a row out, to where it stays until the next call; whether there is one.
     fn get(&mut self, key: &Key) -> bool;
     /// What was copied last.
+    #[cfg(test)]
     fn copied(&self) -> Copied;
     /// Writes a whole row, which may be new.
     fn set(&mut self, key: &Key, row: &Copied);
@@ -85,6 +86,7 @@ impl Map for Ours {
         self.table.read(key, &mut self.row).expect("the table is there")
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         let mut out = [0; ROW];
         if let (ValueRef::Int(n), ValueRef::Bytes(rest)) = (self.row.get(0), self.row.get(1)) {
@@ -169,6 +171,7 @@ impl Map for Hashbrown {
         self.map.read().expect("no panic").get(&key[..]).map(|row| row.copy(&mut self.out)).is_some()
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         self.out.0
     }
@@ -206,6 +209,7 @@ impl Map for DashMap {
         self.map.get(&key[..]).map(|row| row.copy(&mut self.out)).is_some()
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         self.out.0
     }
@@ -242,6 +246,7 @@ impl Map for Papaya {
         self.map.pin().get(&key[..]).map(|row| row.copy(&mut self.out)).is_some()
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         self.out.0
     }

@@ -36,10 +36,15 @@ pub(crate) struct Extent {
     pub(crate) largest: u32,
 }
 
-/// Everything about the library.
-pub(crate) fn all(extent: Extent) -> Vec<Section> {
+/// The name of a section and what makes it.
+type Part = (&'static str, fn(Extent) -> Section);
+
+/// Everything about the library, or what is named by one word.
+pub(crate) fn all(extent: Extent, only: &str) -> Vec<Section> {
     pin(0);
-    vec![one_process(extent), sizes(extent), two_processes(extent), batches(extent), counters(extent)]
+    let sections: [Part; 5] =
+        [("one", one_process), ("sizes", sizes), ("two", two_processes), ("batches", batches), ("bounds", counters)];
+    sections.iter().filter(|(name, _)| only.is_empty() || *name == only).map(|(_, run)| run(extent)).collect()
 }
 
 /// An operation of the benches: `n` times, on the keys that an order says.
@@ -325,7 +330,11 @@ fn counters(extent: Extent) -> Section {
     let pair = nanoseconds(
         extent.rounds,
         |n| (0..n).for_each(|_| drop(black_box(counter.increment()))),
-        |n| (0..n).for_each(|_| drop(black_box(bare.fetch_add(1, Ordering::AcqRel)))),
+        |n| {
+            for _ in 0..n {
+                black_box(bare.fetch_add(1, Ordering::AcqRel));
+            }
+        },
     );
     section.add("increment of a counter", "fetch_add", pair, Some(1.08));
 
@@ -336,7 +345,11 @@ fn counters(extent: Extent) -> Section {
     let hot = key(ROWS / 2);
     let pair = nanoseconds(
         extent.rounds,
-        |n| (0..n).for_each(|_| drop(black_box(ours.get(&hot)))),
+        |n| {
+            for _ in 0..n {
+                black_box(ours.get(&hot));
+            }
+        },
         |n| {
             for _ in 0..n {
                 copied.copy(&mut out);

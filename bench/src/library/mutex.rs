@@ -82,6 +82,7 @@ impl Map for Locked {
         found
     }
 
+    #[cfg(test)]
     fn copied(&self) -> Copied {
         self.out.0
     }

@@ -31,12 +31,16 @@ pub(crate) struct Extent {
     pub(crate) rounds: usize,
 }
 
+/// The name of a section and what makes it.
+type Part = (&'static str, fn(Extent) -> Section);
+
 /// Everything about the server, or what is named by one word.
 pub(crate) fn all(extent: Extent, only: &str) -> Vec<Section> {
     pin(1);
-    let sections: [(&str, fn(Extent) -> Section); 6] = [
+    let sections: [Part; 7] = [
         ("commands", main_commands),
         ("sizes", values_and_connections),
+        ("memcached", beside_memcached),
         ("others", other_commands),
         ("latency", latency),
         ("fan-out", pubsub::fan_out),
@@ -51,7 +55,7 @@ struct Numbers(u64);
 impl Numbers {
     fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) * u64::from(KEYS) >> 31) as u32
+        (((self.0 >> 33) * u64::from(KEYS)) >> 31) as u32
     }
 }
 
@@ -114,12 +118,16 @@ struct Two {
 }
 
 impl Two {
-    fn against_redis(connections: usize) -> Self {
-        let with = |server: Server| {
-            let load = Load::new(server.resp, connections, wire::reply);
+    fn new(theirs: Server, length: Length, connections: usize) -> Self {
+        let with = |server: Server, length| {
+            let load = Load::new(server.resp, connections, length);
             (server, load)
         };
-        let mut two = Self { ours: with(Server::ours(1)), theirs: with(Server::redis()) };
+        Self { ours: with(Server::ours(1), wire::reply), theirs: with(theirs, length) }
+    }
+
+    fn against_redis(connections: usize) -> Self {
+        let mut two = Self::new(Server::redis(), wire::reply, connections);
         two.fill();
         two
     }
@@ -208,6 +216,31 @@ fn main_commands(extent: Extent) -> Section {
         for (pipeline, promised) in PIPELINES.into_iter().zip([1.0, 0.65, 0.5]) {
             let pair = two.pair(extent, kind, pipeline, &[b'v'; 64]);
             section.add(format!("{}, pipeline {pipeline}", kind.name), "redis-server", pair, Some(promised));
+        }
+    }
+    section
+}
+
+fn beside_memcached(extent: Extent) -> Section {
+    let mut section = Section::new(
+        "Requests beside memcached, CPU time",
+        "µs",
+        "As above, against memcached with one thread; keys that are not there are asked for as well until each was set.",
+    );
+    let mut two = Two::new(Server::memcached(), wire::memcached_reply, 50);
+    let kinds = [
+        Kind {
+            name: "SET",
+            ours: set,
+            theirs: |n, value| [format!("set {} 0 0 {}\r\n", key(n), value.len()).as_bytes(), value, b"\r\n"].concat(),
+            commands: 1,
+        },
+        Kind { name: "GET", ours: get, theirs: |n, _| format!("get {}\r\n", key(n)).into_bytes(), commands: 1 },
+    ];
+    for kind in &kinds {
+        for pipeline in PIPELINES {
+            let pair = two.pair(extent, kind, pipeline, &[b'v'; 64]);
+            section.add(format!("{}, pipeline {pipeline}", kind.name), "memcached", pair, None);
         }
     }
     section

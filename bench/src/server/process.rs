@@ -22,8 +22,6 @@ pub(crate) struct Server {
     child: Child,
     /// Where it serves RESP.
     pub(crate) resp: SocketAddr,
-    /// Where it serves HTTP, if it does.
-    pub(crate) http: Option<SocketAddr>,
     /// The processes that serve.
     serving: Vec<u32>,
     _folder: TempDir,
@@ -35,7 +33,7 @@ impl Server {
         let folder = TempDir::new().expect("a folder");
         let program = std::env::current_exe().expect("a program").with_file_name("store-master");
         let mut child = pinned(&program.to_string_lossy())
-            .args(["--workers", &workers.to_string(), "--http", "127.0.0.1:0", "--resp", "127.0.0.1:0"])
+            .args(["--workers", &workers.to_string(), "--http", "off", "--resp", "127.0.0.1:0"])
             .args(["--memory", "512mb", "--log-level", "warn"])
             .current_dir(folder.path())
             .stdout(Stdio::piped())
@@ -43,14 +41,11 @@ impl Server {
             .expect("store-master, built beside this program");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let ready = lines.find_map(|line| line.ok().filter(|line| line.starts_with("ready "))).expect("a ready line");
-        let address = |name: &str| {
-            let field = ready.split_whitespace().find_map(|field| field.strip_prefix(name));
-            field.and_then(|address| address.parse().ok())
-        };
+        let address = ready.split_whitespace().find_map(|field| field.strip_prefix("resp="));
         let serving = children(child.id());
         assert_eq!(serving.len(), workers, "{ready}");
-        let (resp, http) = (address("resp=").expect("an address"), address("http="));
-        Self { child, resp, http, serving, _folder: folder }
+        let resp = address.and_then(|address| address.parse().ok()).expect("an address");
+        Self { child, resp, serving, _folder: folder }
     }
 
     /// Debian's redis-server.
@@ -98,7 +93,7 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         let serving = vec![child.id()];
-        Self { child, resp, http: None, serving, _folder: folder }
+        Self { child, resp, serving, _folder: folder }
     }
 
     /// CPU time that the serving processes have used so far.

@@ -140,16 +140,6 @@ impl SharedTable {
         self.rows.read_by(self.patience, CLOCK_UNREAD, key, copy).map_err(|refusal| self.refused(refusal))
     }
 
-    /// The word of a number column, and what a number is in it.
-    fn number(&self, index: usize) -> Option<(usize, fn(u64) -> ValueRef<'static>)> {
-        let word = self.place(index) / 8;
-        match self.schema.columns()[index].kind {
-            ColumnType::Int => Some((word, |word| ValueRef::Int(word as i64))),
-            ColumnType::Float => Some((word, |word| ValueRef::Float(f64::from_bits(word)))),
-            ColumnType::String(_) => None,
-        }
-    }
-
     /// Changes a number of a row in place; `None` if there is no row, or if the column holds no number.
     fn modify_number(
         &self,
@@ -157,10 +147,14 @@ impl SharedTable {
         index: usize,
         mut change: impl FnMut(ValueRef<'_>) -> Option<u64>,
     ) -> Result<Option<()>> {
-        let Some((word, number)) = self.number(index) else {
-            return Ok(None);
+        let is_float = match self.schema.columns()[index].kind {
+            ColumnType::Int => false,
+            ColumnType::Float => true,
+            ColumnType::String(_) => return Ok(None),
         };
-        let modified = self.rows.modify_word(self.patience, key, word, |old| change(number(old)));
+        let modified = self.rows.modify_word(self.patience, key, self.place(index) / 8, |word| {
+            change(if is_float { ValueRef::Float(f64::from_bits(word)) } else { ValueRef::Int(word as i64) })
+        });
         Ok(modified.map_err(|refusal| self.refused(refusal))?.then_some(()))
     }
 
