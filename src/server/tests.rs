@@ -1,12 +1,14 @@
 //! A worker on a thread of its own, over a store in memory, spoken to over real sockets.
 
 use std::{
+    cell::RefCell,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::OwnedFd,
         unix::net::{UnixListener, UnixStream},
     },
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,10 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Worker, hub::Hub, run};
+use tokio::runtime::LocalOptions;
+
+use super::{Worker, hub::Hub, post, roster::Roster, run};
 use crate::{
     backend::{Limits, MemoryStore},
-    command::WorkerState,
+    command::{Session, WorkerState},
     config::Config,
     store::{Backend, Bus, KvBackend, Made, Result, Stat, Statistics, Store, TableBackend, TableInfo, TableSpec},
     sys::clock::now_ms,
@@ -383,7 +387,31 @@ fn http_clients_listen_for_as_long_as_they_may() {
     }
 }
 
-/// Whoever executed a command just then was passed over, and forgotten.
+/// Whoever executed a command when the word of a change came was passed over, and forgotten.
+#[test]
+fn a_client_at_work_is_looked_at_later_when_users_change() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build_local(LocalOptions::default());
+    runtime.expect("a runtime").block_on(async {
+        let store = Store::on(Arc::new(MemoryStore::new(Limits::default())));
+        let config = Arc::new(Config::default());
+        let state = WorkerState::open(&store, &config, 0, now_ms()).expect("opened");
+        let hub = Rc::new(Hub::new(0, 1, store, config, state));
+        hub.count(Stat::Clients);
+        let session = Rc::new(RefCell::new(Session::new(1, "addr".into(), "laddr".into(), false)));
+        Roster::seat(&hub, Some(Rc::clone(&session)), |place| async move {
+            let _place = place;
+            std::future::pending::<()>().await;
+        });
+        hub.state.acl.put_changed_back();
+        let at_work = session.borrow_mut();
+        post::expel(&hub);
+        assert!(hub.state.acl.has_changed(), "not everybody was looked at");
+        drop(at_work);
+        post::expel(&hub);
+        assert!(!hub.state.acl.has_changed());
+    });
+}
+
 #[test]
 fn a_client_that_takes_its_own_channels_away_is_disconnected() {
     let server = Server::start();
