@@ -4,8 +4,10 @@
 //! sizes below. A case that needs time to pass lets an expiry lie a few milliseconds ahead and waits for it: it never
 //! claims that something is *not yet* gone, so a slow machine cannot break it.
 
+pub(super) mod bus;
 pub(super) mod common;
 pub(super) mod counters;
+pub(super) mod eviction;
 pub(super) mod hashes;
 pub(super) mod keyspace;
 pub(super) mod rows;
@@ -218,6 +220,28 @@ macro_rules! suite {
                 many_are_set_under_a_condition_with_an_expiry
                 a_key_moves_to_another_database
                 databases_swap_with_all_that_is_in_them
+            }
+            eviction {
+                a_missing_key_has_no_usage_and_no_bytes
+                usage_of_what_cannot_be_a_key_is_refused
+                idle_time_is_what_was_set_until_the_key_is_used
+                reads_that_are_not_to_count_are_no_use
+                a_frequency_is_what_was_set_and_goes_up
+                a_key_that_comes_back_is_new
+                bytes_follow_the_length_of_the_value
+                memory_in_use_returns_to_what_it_was
+                keys_go_until_no_more_is_in_use_than_may_be
+                where_nothing_may_go_there_is_no_room
+            }
+            bus {
+                every_worker_has_a_ring_in_which_there_is_nothing
+                messages_of_every_length_come_in_their_order
+                every_reader_has_a_place_of_its_own
+                who_is_overtaken_is_told_so_and_goes_on
+                who_reads_when_the_number_grows_is_never_overtaken
+                a_worker_is_woken_once_until_it_listens
+                patterns_have_a_version
+                readers_see_whole_messages_in_order
             }
             threads {
                 no_sum_is_lost

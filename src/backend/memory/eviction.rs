@@ -47,9 +47,14 @@ impl Uses {
     }
 
     pub(super) fn set(&self, db: u8, key: &[u8], now_ms: u64, idle_seconds: Option<u64>, frequency: Option<u32>) {
-        let at_ms = now_ms.saturating_sub(1000 * idle_seconds.unwrap_or(0));
+        let at_ms = now_ms.saturating_sub(idle_seconds.unwrap_or(0).saturating_mul(1000));
         let frequency = frequency.unwrap_or_else(|| self.get(db, key, now_ms).frequency);
         lock(&self.used).insert((db, key.to_vec()), Used { at_ms, frequency });
+    }
+
+    /// A key is gone: if it comes back, it is new.
+    pub(super) fn forget(&self, db: u8, key: &[u8]) {
+        lock(&self.used).remove(&(db, key.to_vec()));
     }
 
     /// A key that nobody said anything of was used just now.

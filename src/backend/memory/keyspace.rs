@@ -144,10 +144,11 @@ impl MemoryKeyspace {
     pub(super) fn open(&self, db: u8, keys: &[&[u8]]) -> Result<Open<'_>> {
         check(db, b"")?;
         keys.iter().try_for_each(|key| check(db, key))?;
-        let db = usize::from(db);
-        let mut open = Open { databases: self.common.turn.lock(&self.databases), db, now_ms: (self.common.clock)() };
+        let databases = self.common.turn.lock(&self.databases);
+        let mut open = Open { databases, db: usize::from(db), now_ms: (self.common.clock)() };
         let now_ms = open.now_ms;
         self.freed(keys.iter().map(|key| open.get_mut().free_expired(key, now_ms)).sum());
+        keys.iter().filter(|key| !open.get().contains(key)).for_each(|key| self.uses.forget(db, key));
         Ok(open)
     }
 
@@ -182,11 +183,13 @@ impl KvBackend for MemoryKeyspace {
         let open = self.open(db, &[key])?;
         let found = open.value(key)?;
         out.extend_from_slice(found.unwrap_or_default());
+        self.uses.touch(db, key, open.now_ms);
         Ok(found.is_some())
     }
 
     fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         let open = self.open(db, keys)?;
+        keys.iter().for_each(|key| self.uses.touch(db, key, open.now_ms));
         Ok(keys.iter().map(|key| open.value(key).ok().flatten().map(<[u8]>::to_vec)).collect())
     }
 

@@ -84,6 +84,10 @@ pub(super) enum KeyOp {
     Swap(u8, u8),
     Update(usize, Text, Expiry),
     UpdateMany(usize, usize, Text, Expiry),
+    Touch(usize),
+    SetUsage(usize, Option<u64>, Option<u32>),
+    /// Whether anything is known of the use of the key, and of its bytes: what, is the backend's own affair.
+    IsKnown(usize),
     Random,
     Scan(usize),
     Len,
@@ -116,6 +120,10 @@ pub(super) fn op() -> impl Strategy<Value = KeyOp> {
         4 => (key(), text(), expiry()).prop_map(|(number, text, expiry)| KeyOp::Update(number, text, expiry)),
         4 => (0..7_usize, 7..14_usize, text(), expiry())
             .prop_map(|(one, other, text, expiry)| KeyOp::UpdateMany(one, other, text, expiry)),
+        1 => key().prop_map(KeyOp::Touch),
+        1 => (key(), any::<Option<u64>>(), any::<Option<u32>>())
+            .prop_map(|(key, idle, frequency)| KeyOp::SetUsage(key, idle, frequency)),
+        1 => key().prop_map(KeyOp::IsKnown),
         1 => Just(KeyOp::Random),
         2 => (0..5_usize).prop_map(KeyOp::Scan),
         1 => Just(KeyOp::Len),
@@ -172,12 +180,21 @@ impl KeyOp {
                 };
                 kv.update_many(&targets, swap).into()
             }
+            Self::Touch(number) => kv.touch(db, &key(*number)).into(),
+            Self::SetUsage(number, idle, frequency) => kv.set_usage(db, &key(*number), *idle, *frequency).into(),
+            Self::IsKnown(number) => is_known(store, db, &key(*number)).into(),
             Self::Random => random(store, db).into(),
             Self::Scan(count) => scan(store, db, *count).into(),
             Self::Len => kv.len(db).into(),
             Self::Expiring => kv.expiring(db).into(),
         }
     }
+}
+
+fn is_known(store: &Store, db: u8, key: &[u8]) -> Result<bool, Error> {
+    let (usage, bytes) = (store.kv().usage(db, key)?, store.kv().bytes(db, key)?);
+    assert_eq!(usage.is_some(), bytes.is_some(), "{usage:?}, {bytes:?}");
+    Ok(usage.is_some())
 }
 
 /// Some function of what a key holds that sets, deletes and leaves.
