@@ -28,7 +28,7 @@ impl SharedStore {
     }
 
     pub(super) fn come_below_limit(&self) -> Result<()> {
-        self.keys.make_room_below_limit(clock::now_ms()).map_err(refused)
+        self.keys.make_room_below_limit(self.patience, clock::now_ms()).map_err(refused)
     }
 
     pub(super) fn uses_of_memory(&self) -> MemoryUse {

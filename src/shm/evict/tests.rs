@@ -1,9 +1,9 @@
 //! Eviction as a whole: what goes, what stays, and that the segment is sound afterwards.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc};
+use std::{borrow::Cow, cell::Cell, rc::Rc, sync::Barrier, thread, time::Duration};
 
 use super::*;
-use crate::shm::{Change, Keys, SegmentOptions, crash};
+use crate::shm::{Change, Keys, SegmentOptions, crash, gate};
 
 const NOW: u64 = 1_000_000_000;
 
@@ -103,17 +103,44 @@ fn a_limit_below_the_segment_is_kept() {
     let limit = segment.memory_use().used() + (4 << 20);
     segment.set_memory_limit(limit, Policy::AllKeysLru, 10, 1);
     for key in 0..20_000 {
-        keys.make_room_below_limit(NOW).unwrap();
+        keys.make_room_below_limit(None, NOW).unwrap();
         set(&keys, key, &value(key, 500), 0).unwrap();
         assert!(segment.memory_use().used() < limit + (1 << 20));
     }
     assert!(keys.len(None, 0).unwrap() > 5000, "{}", keys.len(None, 0).unwrap());
     segment.set_memory_limit(limit - (2 << 20), Policy::NoEviction, 10, 1);
-    assert_eq!(keys.make_room_below_limit(NOW), Err(Refusal::OutOfMemory));
+    assert_eq!(keys.make_room_below_limit(None, NOW), Err(Refusal::OutOfMemory));
     segment.set_memory_limit(limit - (2 << 20), Policy::AllKeysRandom, 10, 1);
-    (0..200).for_each(|_| keys.make_room_below_limit(NOW).unwrap());
+    (0..200).for_each(|_| keys.make_room_below_limit(None, NOW).unwrap());
     assert!(segment.memory_use().used() <= limit - (2 << 20));
     assert_sound(&segment);
+}
+
+/// A store that waits for as long as it takes was refused when somebody else was behind the gate.
+#[test]
+fn who_makes_room_waits_for_the_gate() {
+    let segment = segment(16, Policy::AllKeysLru);
+    let keys = Keys::new(&segment);
+    (0..100).for_each(|key| set(&keys, key, &value(key, 500), 0).unwrap());
+    segment.set_memory_limit(1, Policy::AllKeysLru, 10, 1);
+    let (closed, done) = (Barrier::new(2), Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            gate::behind(&segment, None, |_| {
+                closed.wait();
+                done.wait();
+                // The other is asleep by then, or it comes later; either way it is to get on.
+                thread::sleep(Duration::from_millis(20));
+                Ok(())
+            })
+            .unwrap();
+        });
+        closed.wait();
+        let impatient = keys.make_room_below_limit(Some(Duration::from_millis(1)), NOW);
+        done.wait();
+        assert_eq!((impatient, keys.make_room_below_limit(None, NOW)), (Err(Refusal::Busy), Ok(())));
+    });
+    assert!(keys.len(None, 0).unwrap() < 100);
 }
 
 #[test]
@@ -213,10 +240,10 @@ fn nothing_goes_inside_a_transaction() {
     (0..1000).for_each(|key| set(&keys, key, &value(key, 1000), 0).unwrap());
     segment.set_memory_limit(segment.memory_use().used() - 100_000, Policy::AllKeysLru, 10, 1);
     let transaction = crate::shm::Transaction::begin(&segment, None).unwrap();
-    assert_eq!(keys.make_room_below_limit(NOW), Ok(()));
+    assert_eq!(keys.make_room_below_limit(None, NOW), Ok(()));
     transaction.commit();
     assert_eq!(segment.memory_use().evicted, 0);
-    assert_eq!(keys.make_room_below_limit(NOW), Ok(()));
+    assert_eq!(keys.make_room_below_limit(None, NOW), Ok(()));
     assert!(segment.memory_use().evicted > 0);
 }
 

@@ -59,8 +59,8 @@ impl Keys {
     /// # Errors
     ///
     /// [`Refusal::OutOfMemory`] if they are above it and nothing may go; [`Refusal::Busy`].
-    pub fn make_room_below_limit(&self, now_ms: u64) -> Result<(), Refusal> {
-        evict::make_room_below_limit(&self.segment, now_ms)
+    pub fn make_room_below_limit(&self, patience: Option<Duration>, now_ms: u64) -> Result<(), Refusal> {
+        patiently(&self.segment, patience, || evict::make_room_below_limit(&self.segment, now_ms))
     }
 
     /// What is known of the use of a key; `None` if there is no such key.
