@@ -12,6 +12,7 @@ mod compare;
 mod dumps;
 mod exceptions;
 mod peer;
+mod pubsub;
 mod raw;
 mod rounds;
 mod shapes;
