@@ -6,7 +6,9 @@
 //!
 //! **Hangs.** A process that does not get on is not killed, so that the storm cannot hide it, and after [`HANG`] the run fails and says where
 //! the process is. Every second or so the storm pauses: every process touches everything that is shared and comes to rest, and the
-//! store is audited while nothing moves.
+//! store is audited while nothing moves: contents, every word of the segment, and the memory that is in use.
+//!
+//! All the while memory is short, and what may go for it is evicted.
 
 mod book;
 mod common;
@@ -35,6 +37,8 @@ const SPARED: u64 = 200_000_000;
 const LONGEST_PAUSE: u64 = 3_000;
 /// Blows between two audits.
 const AUDIT_EVERY: u64 = 500;
+/// Sweeps that look at every key.
+const SHARES: usize = 32;
 /// One in so many blows stops the process first, for a moment.
 const STOPS: u64 = 50;
 
@@ -98,6 +102,7 @@ impl Storm {
             born: 0,
         };
         common::found(&storm.store);
+        eprintln!("evicting by {}", common::limit(&storm.store, &storm.random).name());
         (0..PLACES)
             .for_each(|place| Own::new(&storm.segment, &storm.store, Book::of(&storm.books, place), place).found());
         (0..=READER).for_each(|place| {
@@ -244,6 +249,7 @@ impl Storm {
         }
         (0..PLACES).for_each(|place| Own::new(&self.segment, &self.store, self.book(place), place).settle());
         self.verify()?;
+        self.weigh(&common)?;
         self.wishes[0].store(0, Ordering::SeqCst);
         // Nobody is to blame for the time that the audit took.
         let now = clock::now();
@@ -257,6 +263,22 @@ impl Storm {
         let checked = checked.map_err(|_| format!("the gate does not close: {}", self.everybody()))?;
         let findings: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
         if findings.is_empty() { Ok(()) } else { Err(format!("the segment is damaged:\n{}", findings.join("\n"))) }
+    }
+
+    /// A death may leave the sum of the bytes in use wrong; the next look after it makes it right.
+    fn weigh(&self, common: &Common<'_>) -> Result<(), String> {
+        let pid = family::child(|| {
+            self.store.kv().delete(0, b"absent").expect("nobody stops");
+            family::signal(std::process::id() as i32, Signal::SIGKILL);
+        });
+        family::wait(pid);
+        self.segment.recover();
+        sleep(Duration::from_millis(common::SHORT_LIFE_MS));
+        for _ in 0..SHARES {
+            self.store.sweep();
+        }
+        let (counted, exact) = (self.store.memory_use().keys, common.bytes_of_keys());
+        if counted == exact { Ok(()) } else { Err(format!("{counted} bytes are counted as in use, {exact} are")) }
     }
 
     fn total(&self, word: Word) -> u64 {
@@ -282,7 +304,7 @@ impl Storm {
         println!(
             "storm: {} kills in {seconds:.1} s over {} operations of {PLACES} processes; {} sums of one instant, {} pauses; \
              {} killed inside an operation of their own: {old} old, {new} new, 0 otherwise; {} slots recovered; \
-             longest operation {:.1} ms",
+             longest operation {:.1} ms; {} keys evicted",
             self.kills,
             self.total(Word::Done),
             self.total(Word::Audits),
@@ -290,6 +312,7 @@ impl Storm {
             old + new,
             self.segment.recoveries(),
             longest as f64 / 1e6,
+            self.store.memory_use().evicted,
         );
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Case {
 }
 
 /// Left out of a reduced run: each takes 50,000 instructions and more, most of them to copy and to look around.
-const LONG: [&str; 20] = [
+const LONG: [&str; 21] = [
     "hash-large-set",
     "hash-large-delete",
     "hash-large-gone",
@@ -53,6 +53,7 @@ const LONG: [&str; 20] = [
     "key-delete-tree",
     "rename-tree",
     "insert-evicting",
+    "set-evicting-any",
 ];
 
 impl Case {

@@ -1,7 +1,8 @@
 //! The ground of a case: one small segment, seen as bytes, that is set back to any state in which it ever was.
 //!
 //! The harness never uses the segment as a store. It maps the bytes, and forks children who use it; what it remembers of a state
-//! is the pages that differ from the first one. Words that name a thread or a process differ from run to run and are masked.
+//! is the pages that differ from the first one. What differs from run to run is masked: the names of threads and processes, when a key was
+//! used, and where the hand of eviction stands, which goes on while there is time.
 #![allow(unsafe_code)]
 
 use std::{
@@ -13,7 +14,9 @@ use std::{
 
 use memmap2::MmapMut;
 use shm_layout::{
-    header::{Geometry, Request},
+    eviction::usage,
+    header::{Geometry, Header, Request},
+    heap, keys,
     slot::{Slot, alive},
 };
 use store_master::{Segment, SegmentOptions, Store, Table};
@@ -28,12 +31,17 @@ pub(super) const MAX_KEYS: u64 = 2000;
 /// Every segment hashes alike, so that a case is the same in every run.
 pub(super) const SEED: u64 = 0x5eed;
 const SEED_AT: usize = 56;
+/// When a key was used, in each half of a word.
+const TIMES_OF_USE: u64 = {
+    let half = (usage::SECONDS << usage::SECONDS_SHIFT) as u64;
+    half | half << 32
+};
 
 /// The pages in which a state differs from the first one.
 #[derive(Clone, Default)]
 pub(super) struct Image {
     pages: BTreeMap<u32, Vec<u8>>,
-    /// Of all pages, without what names threads and processes.
+    /// Of all pages, without what differs from run to run.
     pub(super) hash: u64,
 }
 
@@ -128,10 +136,8 @@ impl Ground {
         let mut pages = BTreeMap::new();
         for (page, bytes) in self.bytes.chunks_exact(PAGE).enumerate() {
             if bytes != self.base_page(page) {
-                let mut normal = bytes.to_vec();
-                for at in self.masked_in(page) {
-                    normal[at..at + 8].copy_from_slice(&masked(word(bytes, at)).to_ne_bytes());
-                }
+                let words = (page * PAGE..(page + 1) * PAGE).step_by(8);
+                let normal: Vec<u64> = words.map(|at| self.masked(at, word(&self.bytes, at))).collect();
                 (page, &normal).hash(&mut hasher);
                 pages.insert(page as u32, bytes.to_vec());
             }
@@ -150,32 +156,39 @@ impl Ground {
         }
     }
 
-    /// Places in a page of the words that name a thread and a process.
-    fn masked_in(&self, page: usize) -> impl Iterator<Item = usize> {
-        let (slots_at, size) = (self.geometry.slots_at as usize, size_of::<Slot>());
-        let first = slots_at + std::mem::offset_of!(Slot, alive);
-        let end = slots_at + self.geometry.slots as usize * size;
-        let (from, to) = (page * PAGE, (page + 1) * PAGE);
-        let skipped = from.saturating_sub(first).div_ceil(size);
-        (first + skipped * size..to.min(end)).step_by(size).map(move |at| at - from)
+    /// Whether two states of a page are the same but for what differs from run to run.
+    pub(super) fn same_page(&self, page: usize, a: &[u8], b: &[u8]) -> bool {
+        let places = (0..PAGE).step_by(8);
+        a == b || { places }
+            .all(|at| self.masked(page * PAGE + at, word(a, at)) == self.masked(page * PAGE + at, word(b, at)))
     }
 
-    /// Whether two states of a page are the same but for the names of threads.
-    pub(super) fn same_page(&self, page: usize, a: &[u8], b: &[u8]) -> bool {
-        a == b || {
-            let masks: Vec<usize> = self.masked_in(page).collect();
-            (0..PAGE).step_by(8).all(|at| {
-                let (a, b) = (word(a, at), word(b, at));
-                a == b || masks.contains(&at) && masked(a) == masked(b)
-            })
+    /// A word without what differs from run to run.
+    fn masked(&self, at: usize, word: u64) -> u64 {
+        let geometry = &self.geometry;
+        let slots =
+            geometry.slots_at as usize..geometry.slots_at as usize + geometry.slots as usize * size_of::<Slot>();
+        if slots.contains(&at) && (at - slots.start) % size_of::<Slot>() == std::mem::offset_of!(Slot, alive) {
+            // The kernel's marks stay.
+            let life = word as u32;
+            u64::from(life & (alive::OWNER_DIED | alive::WAITERS)) | u64::from(life & alive::TID != 0)
+        } else if at == std::mem::offset_of!(Header, hand) {
+            0
+        } else if self.is_usage(at) {
+            word & !TIMES_OF_USE
+        } else {
+            word
         }
     }
-}
 
-/// A word with the names of threads and processes taken out; the kernel's marks stay.
-fn masked(word: u64) -> u64 {
-    let life = word as u32;
-    u64::from(life & (alive::OWNER_DIED | alive::WAITERS)) | u64::from(life & alive::TID != 0)
+    /// Whether two usage words stand here, behind the records of their page.
+    fn is_usage(&self, at: usize) -> bool {
+        let Some(offset) = (at as u64).checked_sub(self.geometry.arena_at) else { return false };
+        let within = offset % heap::PAGE_BYTES;
+        let descriptor = self.geometry.pages_at + offset / heap::PAGE_BYTES * size_of::<heap::Page>() as u64;
+        (keys::USAGE_AT..keys::USAGE_AT + 4 * u64::from(keys::PAGE_RECORDS)).contains(&within)
+            && word(&self.bytes, descriptor as usize) as u32 & heap::kind::MASK == heap::kind::RECORDS
+    }
 }
 
 pub(super) fn word(bytes: &[u8], at: usize) -> u64 {

@@ -13,8 +13,8 @@ use store_master::{
 use super::{
     ground::Context,
     states::{
-        self, BLOCK, EMPTY, EXPIRED_KEY, EXPIRED_ROW, HASHES, HOT, LAST_BLOCK, LAST_ROW, NO_PAGE, OVERFLOW, SOME,
-        State, fields, wide_columns,
+        self, BLOCK, EMPTY, EXPIRED_KEY, EXPIRED_ROW, HASHES, HOT, LAST_BLOCK, LAST_ROW, LIMIT_ALL, LIMIT_LFU,
+        LIMIT_LRU, LIMIT_TTL, NO_PAGE, OVERFLOW, PREY, SOME, State, fields, wide_columns,
     },
 };
 
@@ -166,6 +166,18 @@ fn iterate_and_delete(context: &Context, parts: usize) -> String {
     keys.retain(|key| key.len() == 1);
     let done: Result<(), Error> = keys.iter().take(parts).try_for_each(|key| context.table().delete(key).map(drop));
     said(done)
+}
+
+/// Sets a key where something has to go first. That nothing is below the limit afterwards is no news.
+fn set_evicting(context: &Context, parts: usize) -> String {
+    if parts <= PREY {
+        let gone = |number| context.store.kv().delete(0, &states::prey(number));
+        return said((0..parts).try_for_each(|number| gone(number).map(drop)));
+    }
+    match context.store.make_room() {
+        Err(Error::Busy) => said(Err::<(), _>(Error::Busy)),
+        Ok(()) | Err(_) => set(context, b"new", BLOCK),
+    }
 }
 
 /// All of them.
@@ -325,6 +337,27 @@ pub(super) static OPERATIONS: &[Operation] = &[
         c.store.kv().flush(Some(0))?;
         c.store.kv().incr(0, b"new", 1)
     }))),
+    // Eviction: each key that goes is a change of its own.
+    Operation {
+        name: "set-evicting",
+        states: &[&LIMIT_LRU],
+        parts: PREY + 1,
+        run: set_evicting,
+        phase: Phase::Middle,
+        subject: Subject::Keys,
+    },
+    // The same where the hand looks at every record before it chooses, or goes on looking for more than there is.
+    Operation {
+        name: "set-evicting-any",
+        states: &[&LIMIT_ALL, &LIMIT_LFU, &LIMIT_TTL],
+        parts: PREY + 1,
+        run: set_evicting,
+        phase: Phase::Middle,
+        subject: Subject::Keys,
+    },
+    operation!(Keys "key-read" on [SOME, LIMIT_ALL, LIMIT_LFU], |c| said(c.store.kv().mget(0, &[b"block", &states::prey(3)]))),
+    operation!(Keys "key-touch" on [LIMIT_ALL, LIMIT_LFU], |c| said(c.store.kv().touch(0, &states::prey(3)))),
+    operation!(Keys "key-usage" on [SOME, LIMIT_LFU], |c| said(c.store.kv().set_usage(0, b"block", Some(70), Some(200)))),
     operation!(Keys "flush" on [SOME, OVERFLOW], |c| said(c.store.kv().flush(Some(0)))),
     operation!(Keys "flush-all" on [SOME], |c| said(c.store.kv().flush(None))),
     // Hashes.

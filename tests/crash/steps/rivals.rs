@@ -2,8 +2,8 @@
 //!
 //! Stepping one process alone shows no race. So the operation is killed once more beside each of these rivals: one that waits for
 //! what the dead one holds, asleep; one that has taken a block and shown it to nobody; one that is just about to take a lock,
-//! and one that has computed by then what it will write; one that has committed and not carried out; a reader in the middle;
-//! a closer of the gate, before and behind it.
+//! and one that has computed by then what it will write; one that has committed and not carried out; one that has chosen a key that is
+//! to go, and one that has committed that; a reader in the middle; a closer of the gate, before and behind it.
 //!
 //! While the rival stands still, a survivor with little patience does what the dead one did, or looks at everything, or is told
 //! `Busy`. Then the rival goes on and must come to its end. What is found after that must be what some order of all this
@@ -18,7 +18,7 @@ use shm_layout::{
     heap::block,
     slot::{Journal, Slot, journal},
 };
-use store_master::store::{SetOptions, ValueRef};
+use store_master::store::{Error, MemoryLimit, Policy, SetOptions, ValueRef};
 
 use super::{
     cases::{Case, Effort},
@@ -63,6 +63,8 @@ static RIVALS: &[Rival] = &[
     Rival { name: "before-lock", park: Park::Behind(names_lock), run: write_the_same },
     Rival { name: "optimist", park: Park::Behind(names_lock), run: append_to_number },
     Rival { name: "committed", park: Park::Behind(commits), run: write_the_same },
+    Rival { name: "evictor", park: Park::Behind(names_lock), run: evict },
+    Rival { name: "evicted", park: Park::Behind(commits), run: evict },
     Rival { name: "reader", park: Park::Share(40), run: read_the_same },
     Rival { name: "late-reader", park: Park::Share(70), run: read_the_same },
     Rival { name: "gate-closer", park: Park::Behind(marks_gate), run: use_gate },
@@ -103,6 +105,16 @@ fn append_to_number(context: &Context, _: Subject) -> String {
 
 fn take_block(context: &Context, _: Subject) -> String {
     said(context.store.kv().set(0, b"rival", &[b'r'; 1000], SetOptions::default()))
+}
+
+/// Evicts whatever expires. That nothing is below the limit afterwards is no news.
+fn evict(context: &Context, _: Subject) -> String {
+    let (bytes, policy) = (1, Policy::VolatileTtl);
+    context.store.set_memory_limit(MemoryLimit { bytes, policy, ..MemoryLimit::default() });
+    match context.store.make_room() {
+        Err(Error::Busy) => said(Err::<(), _>(Error::Busy)),
+        Ok(()) | Err(_) => String::new(),
+    }
 }
 
 /// Closes the gate, for a counter of which the operations know nothing.

@@ -12,7 +12,7 @@ use shm_layout::{
 };
 use store_master::{
     Column, Store, Table, row,
-    store::{Error, Expiry, FieldUpdate, SetOptions},
+    store::{Error, Expiry, FieldUpdate, MemoryLimit, Policy, SetOptions},
     sys::clock,
 };
 
@@ -49,6 +49,19 @@ pub(super) static EXPIRED_ROW: State = State { name: "expired-row", prepare: exp
 pub(super) static EXPIRED_KEY: State = State { name: "expired-key", prepare: expired_key, check: |_| {} };
 /// No page of the arena is free, but some hold nothing.
 pub(super) static NO_PAGE: State = State { name: "no-page", prepare: no_page, check: check_no_page };
+
+/// More is in use than may be, and every key of [`prey`] may go, in its order.
+pub(super) static LIMIT_ALL: State =
+    State { name: "limit-all", prepare: |store| limited(store, Policy::AllKeysLru), check: |_| {} };
+/// The same by another policy.
+pub(super) static LIMIT_LFU: State =
+    State { name: "limit-lfu", prepare: |store| limited(store, Policy::AllKeysLfu), check: |_| {} };
+/// The same, beside keys that stay.
+pub(super) static LIMIT_LRU: State =
+    State { name: "limit-lru", prepare: |store| limited(store, Policy::VolatileLru), check: |_| {} };
+/// The same.
+pub(super) static LIMIT_TTL: State =
+    State { name: "limit-ttl", prepare: |store| limited(store, Policy::VolatileTtl), check: |_| {} };
 
 /// Contents of a value that takes a block of [`LAST_BLOCK`]'s page.
 pub(super) const BLOCK: &[u8] = &[b'b'; 1000];
@@ -273,4 +286,28 @@ fn no_page(store: &Store) {
 fn check_no_page(ground: &Ground) {
     let free = (0..ground.geometry.arena_pages).filter(|&page| page_state(ground, page) == kind::FREE).count();
     assert_eq!(free, 0, "a page is free");
+}
+
+/// Keys that go at once when more is in use than may be: all that one round of eviction takes.
+pub(super) const PREY: usize = 16;
+
+/// The key that goes after so many others.
+pub(super) fn prey(number: usize) -> Vec<u8> {
+    format!("prey {number}").into_bytes()
+}
+
+fn limited(store: &Store, policy: Policy) {
+    table(store, 8);
+    // Nothing can be below the limit, so that what is counted as in use after a death decides nothing.
+    store.set_memory_limit(MemoryLimit { bytes: 1, policy, lfu_decay_minutes: 0, ..MemoryLimit::default() });
+    let stay = policy.is_volatile();
+    ["small", "block"].iter().filter(|_| stay).for_each(|key| set(store, key.as_bytes(), &[b's'; 100]));
+    for number in 0..PREY {
+        let value = vec![b'p'; if number % 2 == 0 { 5 } else { 100 }];
+        let expiry = if stay { Expiry::At(FAR + number as u64) } else { Expiry::Never };
+        let options = SetOptions { expiry, ..SetOptions::default() };
+        store.kv().set(0, &prey(number), &value, options).expect("there is room");
+        let frequency = Some(20 + 10 * number as u32).filter(|_| policy == Policy::AllKeysLfu);
+        frequency.map(|frequency| store.kv().set_usage(0, &prey(number), None, Some(frequency)));
+    }
 }

@@ -1,11 +1,14 @@
 //! What all places share, and therefore wait for each other at: twelve accounts, a counter, keys of all sizes, a hash of purses and guests,
-//! and a table that comes and goes. Nobody may see it torn; the sum of the accounts and the bounds of the counter are exact.
+//! a table that comes and goes, and a cache whose keys are evicted. Nobody may see it torn; the sum of the accounts and the bounds of the
+//! counter are exact.
+
+use std::collections::BTreeSet;
 
 use shm_layout::row::BODY_WORD;
 use store_master::{
     Column, Counter, Error, Segment, Store, Table, row,
     shm::{RowWords, Tables, Verdict},
-    store::{ExpireRule, Expiry, FieldUpdate, SetOptions, ValueRef},
+    store::{ExpireRule, Expiry, FieldUpdate, MemoryLimit, Policy, SetOptions, ValueRef, limits::DATABASES},
     sys::clock,
 };
 
@@ -21,10 +24,24 @@ const START: i64 = 1000;
 const KEYS: u64 = 7;
 const LENS: [u64; 7] = [0, 5, 30, 300, 3_000, 20_000, 70_000];
 
+/// Longest life of what is short-lived.
+pub(super) const SHORT_LIFE_MS: u64 = 30;
+
 /// The hash of all, and the fields that stand in it for ever; guests come and go beside them.
 const HASH: &[u8] = b"purses and guests";
 const PURSES: u64 = 40;
 const GUESTS: u64 = 60;
+
+/// The database of the cache, the keys that come into it, and how long their values are.
+const CACHE: u8 = 3;
+const CACHED: u64 = 1200;
+const LONGEST_CACHED: u64 = 9_000;
+/// Memory for the cache and for what comes and goes beside it: too little for all of the cache.
+const SPARE_BYTES: u64 = 3 << 20;
+/// Bytes of the index that a key is said to take, which are there from the start.
+const INDEX_BYTES: u64 = 8;
+/// A time that does not come during a storm: only what expires is evicted, and nothing but the cache and what is short-lived does.
+const FAR: u64 = 4_000_000_000_000;
 
 /// The property of all, as one process sees it.
 pub(super) struct Common<'a> {
@@ -58,6 +75,15 @@ pub(super) fn found(store: &Store) {
     store.make("visitors", 64, &twice_and_text(30)).expect("there is room");
 }
 
+/// Has keys evicted from now on, by a policy that leaves alone what does not expire.
+pub(super) fn limit(store: &Store, random: &Random) -> Policy {
+    let policy = [Policy::VolatileLru, Policy::VolatileLfu, Policy::VolatileTtl, Policy::VolatileRandom]
+        [random.below(4) as usize];
+    let bytes = store.memory_use().used() + SPARE_BYTES;
+    store.set_memory_limit(MemoryLimit { bytes, policy, ..MemoryLimit::default() });
+    policy
+}
+
 fn names() -> Vec<Vec<u8>> {
     (0..ACCOUNTS).map(|i| format!("account {i}").into_bytes()).collect()
 }
@@ -78,7 +104,8 @@ impl<'a> Common<'a> {
 
     /// A random operation.
     pub(super) fn step(&self, random: &Random) {
-        match random.below(23) {
+        match random.below(27) {
+            23..27 => self.cache(random),
             18..21 => self.purses(random),
             21..23 => self.guest(random),
             16..18 => self.transfer_by_steps(random).expect("there is room"),
@@ -240,10 +267,37 @@ impl<'a> Common<'a> {
             self.store.sweep();
         } else {
             let name = format!("short-lived {}", random.below(200));
-            let expiry = Expiry::At(clock::now_ms() + 1 + random.below(30));
+            let expiry = Expiry::At(clock::now_ms() + 1 + random.below(SHORT_LIFE_MS));
             let value = vec![b's'; random.below(200) as usize];
             kv.set(2, name.as_bytes(), &value, SetOptions { expiry, ..SetOptions::default() }).expect("there is room");
         }
+    }
+
+    /// A cache: what is there is whole, what is not is written, and something else goes for it.
+    fn cache(&self, random: &Random) {
+        let kv = self.store.kv();
+        let name = format!("cached {}", random.below(CACHED));
+        let mut value = Vec::new();
+        if kv.get(CACHE, name.as_bytes(), &mut value).expect("nobody stops") {
+            assert!(value.windows(2).all(|two| two[0] == two[1]), "a torn value");
+            return;
+        }
+        let room = self.store.make_room();
+        assert!(matches!(room, Ok(()) | Err(Error::OutOfMemory)), "{room:?}");
+        let value = vec![b'a' + random.below(26) as u8; random.below(LONGEST_CACHED) as usize];
+        let options = SetOptions { expiry: Expiry::At(FAR + random.below(1000)), ..SetOptions::default() };
+        kv.set(CACHE, name.as_bytes(), &value, options).expect("others go for it");
+    }
+
+    /// Bytes that all keys take, one by one.
+    pub(super) fn bytes_of_keys(&self) -> u64 {
+        let kv = self.store.kv();
+        let bytes_of = |db: u8, key: &[u8]| kv.bytes(db, key).expect("nobody stops").expect("nobody else is at it");
+        let databases = (0..DATABASES as u8).flat_map(|db| {
+            let keys = keys_of(self.store, db);
+            keys.into_iter().map(move |key| bytes_of(db, &key) - INDEX_BYTES).collect::<Vec<_>>()
+        });
+        databases.sum()
     }
 
     /// A table that anybody makes, fills, clears and drops.
@@ -257,6 +311,19 @@ impl<'a> Common<'a> {
             // Somebody else dropped it meanwhile, or it is full.
             Err(Error::TableNotFound(_) | Error::TableFull { .. }) => Ok(()),
             done => done,
+        }
+    }
+}
+
+/// Every key of a database.
+fn keys_of(store: &Store, db: u8) -> BTreeSet<Vec<u8>> {
+    let (mut keys, mut cursor) = (BTreeSet::new(), 0);
+    loop {
+        let page = store.kv().scan(db, cursor, 1000).expect("nobody stops");
+        keys.extend(page.keys);
+        cursor = page.cursor;
+        if cursor == 0 {
+            return keys;
         }
     }
 }
