@@ -80,13 +80,12 @@ fn keys_of<'a>(call: &Call<'a, '_>, command: &Command) -> impl Iterator<Item = (
     places.filter(|(key, _)| key.len() <= MAX_KV_KEY_BYTES)
 }
 
-/// After a command was carried out: it tells of what it looked for and did not find.
+/// After a command was carried out, or refused: it tells of what it looked for and did not find, if it did look.
 #[inline]
-pub(crate) fn conclude(call: &Call<'_, '_>) {
-    if call.env.state.notices.has_missed() {
-        for (db, key) in call.env.state.notices.take_missed() {
-            call.notify_in(db, Class::Miss, "keymiss", &key);
-        }
+pub(crate) fn conclude(call: &Call<'_, '_>, is_done: bool) {
+    let notices = &call.env.state.notices;
+    if notices.has_missed() {
+        if is_done { notices.tell_missed(call.env.store, call.session.id) } else { notices.forget_absent() }
     }
 }
 

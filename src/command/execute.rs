@@ -151,9 +151,7 @@ pub(super) fn carry_out(command: &'static Command, call: &mut Call<'_, '_>) -> A
     if let Some(nanos) = took {
         note_slowness(command, call, nanos, &limits);
     }
-    if answer.is_ok() {
-        events::conclude(call);
-    }
+    events::conclude(call, answer.is_ok());
     monitor::show(call, command);
     answer
 }

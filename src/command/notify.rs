@@ -163,6 +163,7 @@ impl Notices {
         let listeners = store.interest().listeners(|| store.interest_hash(key));
         if listeners.is_any() {
             self.tell_departures(store);
+            self.tell_missed(store, by);
             self.add_for(listeners, by, db, class, event, key);
         }
     }
@@ -204,7 +205,7 @@ impl Notices {
         }
     }
 
-    /// Begins with a request: nothing is known to be absent.
+    /// Begins with a request, or gives it up: nothing is known to be absent.
     pub(crate) fn forget_absent(&self) {
         self.absent.borrow_mut().clear();
         self.missed.borrow_mut().clear();
@@ -224,9 +225,12 @@ impl Notices {
         !self.missed.borrow().is_empty()
     }
 
-    /// The keys that were not there before the request and are to be told of.
-    pub(crate) fn take_missed(&self) -> Vec<(u8, Vec<u8>)> {
-        self.missed.take()
+    /// Notes that keys were looked for which were not there: before anything else that the request has to tell.
+    pub(crate) fn tell_missed(&self, store: &Store, by: u64) {
+        for (db, key) in self.missed.take() {
+            let listeners = store.interest().listeners(|| store.interest_hash(&key));
+            self.add_for(listeners, by, db, Class::Miss, "keymiss", &key);
+        }
     }
 
     /// How much was noted so far, by the request at hand and by those that wait.
