@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
-use shm_layout::slot::alive;
+use shm_layout::{header::fenced, slot::alive};
 
 use crate::{
     product::{AtomicU32, AtomicU64, Ordering, fence, gate as product, lock},
@@ -18,7 +18,7 @@ const LOOKS: usize = 2;
 /// The steps of the product, each of which a mutant may replace.
 trait Steps: Send + Sync + 'static {
     fn raise(&self, world: &World, writer: usize) -> bool {
-        product::raise(&world.flags[writer], &world.closed)
+        product::raise(&world.flags[writer], &world.closed, &world.fenced)
     }
 
     fn lower(&self, flag: &AtomicU32) {
@@ -27,8 +27,9 @@ trait Steps: Send + Sync + 'static {
 
     /// As `Gate::close`, whose lock is another model's.
     fn close(&self, world: &World) -> bool {
-        product::mark(&world.closed);
-        self.barrier();
+        if product::mark(&world.closed, &world.fenced) {
+            self.barrier();
+        }
         let out = self.all_out(world);
         if out {
             self.shut(world);
@@ -86,6 +87,8 @@ impl Steps for Product {}
 struct World {
     flags: [AtomicU32; 1],
     closed: AtomicU32,
+    /// Who fences.
+    fenced: AtomicU32,
     closers_alive: AtomicU32,
     sequence: AtomicU64,
     /// Rows, which a reader copies.
@@ -103,6 +106,7 @@ impl World {
         Arc::new(Self {
             flags: [AtomicU32::new(0)],
             closed: AtomicU32::new(0),
+            fenced: AtomicU32::new(fenced::CLOSER),
             closers_alive: AtomicU32::new(101),
             sequence: AtomicU64::new(0),
             words: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -132,7 +136,10 @@ impl World {
 
 /// A writer goes in and out, twice; a closer tries once.
 fn writer_and_closer(steps: impl Steps + Copy) {
-    let world = World::new();
+    enter_and_close(World::new(), steps);
+}
+
+fn enter_and_close(world: Arc<World>, steps: impl Steps + Copy) {
     let inside = Arc::clone(&world);
     let writer = thread::spawn(move || {
         for _ in 0..2 {
@@ -150,6 +157,13 @@ fn writer_and_closer(steps: impl Steps + Copy) {
     }
     writer.join().unwrap();
     assert_eq!((world.sequence.load(Ordering::Relaxed) % 2, world.closed.load(Ordering::Relaxed)), (0, 0));
+}
+
+/// The same, where the writers fence and the closer makes no barrier.
+fn fencing_writer_and_closer(steps: impl Steps + Copy) {
+    let world = World::new();
+    world.fenced.store(fenced::WRITER, Ordering::Relaxed);
+    enter_and_close(world, steps);
 }
 
 /// A closer changes two rows, a reader copies them.
@@ -190,6 +204,24 @@ fn behind_the_gate_there_is_no_writer() {
     explore("gate, writer and closer", None, || writer_and_closer(Product));
 }
 
+/// The same, where the closer takes the barrier upon itself again before it closes.
+fn calm_writer_and_closer(steps: impl Steps + Copy) {
+    let world = World::new();
+    world.fenced.store(fenced::WRITER, Ordering::Relaxed);
+    product::fenced_by_closers(&world.fenced);
+    enter_and_close(world, steps);
+}
+
+#[test]
+fn the_way_back_needs_no_barrier() {
+    explore("gate, calm writer and closer", None, || calm_writer_and_closer(Product));
+}
+
+#[test]
+fn behind_a_gate_without_a_barrier_there_is_no_writer_either() {
+    explore("gate, fencing writer and closer", None, || fencing_writer_and_closer(Product));
+}
+
 #[test]
 fn readers_see_all_that_was_done_behind_the_gate_or_nothing() {
     explore("gate, closer and reader", None, || closer_and_reader(Product));
@@ -207,6 +239,36 @@ mutants! {
             world.flags[writer].store(1, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             open
+        }
+    }
+    /// The closer relies on the writer's fence.
+    mutant_raises_without_its_fence(fencing_writer_and_closer) {
+        fn raise(&self, world: &World, writer: usize) -> bool {
+            world.flags[writer].store(1, Ordering::Release);
+            world.closed.load(Ordering::Acquire) == 0
+        }
+    }
+    /// Not every writer has heard of it yet.
+    mutant_relies_on_writers_too_early(writer_and_closer) {
+        fn close(&self, world: &World) -> bool {
+            product::ask_writers(&world.fenced);
+            product::fenced_by_writers(&world.fenced);
+            product::mark(&world.closed, &world.fenced);
+            let out = self.all_out(world);
+            if out {
+                self.shut(world);
+            } else {
+                product::unmark(&world.closed);
+            }
+            out
+        }
+        fn raise(&self, world: &World, writer: usize) -> bool {
+            // As `compiler_fence` is: no fence of the processor.
+            world.flags[writer].store(1, Ordering::Relaxed);
+            if world.fenced.load(Ordering::Relaxed) != fenced::CLOSER {
+                fence(Ordering::SeqCst);
+            }
+            world.closed.load(Ordering::Acquire) == 0
         }
     }
     mutant_raises_without_a_barrier(writer_and_closer) {
@@ -228,7 +290,7 @@ mutants! {
         fn close(&self, world: &World) -> bool {
             self.barrier();
             let out = self.all_out(world);
-            product::mark(&world.closed);
+            product::mark(&world.closed, &world.fenced);
             if out {
                 self.shut(world);
             } else {

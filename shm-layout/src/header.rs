@@ -13,7 +13,7 @@ use crate::{
 /// The first word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"stormstr");
 /// Goes up with every change of a layout or of the meaning of a word.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// `rapidhash` v3.
 pub const HASH_RAPID_V3: u32 = 1;
 /// Bytes of the header.
@@ -25,6 +25,16 @@ pub mod state {
     pub const MAKING: u32 = 0;
     /// It may be used.
     pub const READY: u32 = 1;
+}
+
+/// The values of `gate_fenced`.
+pub mod fenced {
+    /// The closer does, by a barrier in every process.
+    pub const CLOSER: u32 = 0;
+    /// Both do: not every writer need have heard of it yet.
+    pub const BOTH: u32 = 1;
+    /// The writer does, by a fence of its own.
+    pub const WRITER: u32 = 2;
 }
 
 /// The header. Everything up to `started_ms` is written once, by the maker.
@@ -68,8 +78,14 @@ pub struct Header {
     pub gate_closed: AtomicU32,
     /// The lock of the gate.
     pub gate_lock: AtomicU32,
+    /// Who makes sure that a writer's flag and a closer's mark meet, see [`fenced`].
+    pub gate_fenced: AtomicU32,
+    /// Times that the gate was closed since `gate_counted`, about.
+    pub gate_closings: AtomicU32,
+    /// When counting the closings began, in milliseconds of the Unix clock.
+    pub gate_counted: AtomicU64,
     /// Zero.
-    pub reserved2: [u64; 14],
+    pub reserved2: [u64; 12],
     /// The lock of the directory.
     pub directory_lock: AtomicU32,
     /// 1 once a key with an expiry was written.
@@ -120,7 +136,8 @@ layout!(Header, size 4096, align 128, {
     magic: u64 = 0, version: u32 = 8, state: u32 = 12, fingerprint: u64 = 16, memory: u64 = 24, workers: u32 = 32,
     hash: u32 = 36, counters: u64 = 40, max_keys: u64 = 48, seed: u64 = 56, pid_namespace: u64 = 64, master: u64 = 72,
     started_ms: u64 = 80, recoveries: u64 = 88, directory_version: u64 = 96, reserved: [u64; 2] = 104,
-    gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, reserved2: [u64; 14] = 136,
+    gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, gate_fenced: u32 = 136, gate_closings: u32 = 140,
+    gate_counted: u64 = 144, reserved2: [u64; 12] = 152,
     directory_lock: u32 = 248, keys_expire: u32 = 252, keys_sweep: u64 = 256, record_pages: u64 = 264,
     databases: u64 = 272, reserved3: [u64; 13] = 280, policy: u32 = 384, lfu_log_factor: u32 = 388, lfu_decay_minutes: u32 = 392,
     reserved4: u32 = 396, max_memory: u64 = 400, table_bytes: u64 = 408, recounted_at: u64 = 416,

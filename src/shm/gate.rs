@@ -4,6 +4,12 @@
 //! until every flag is down. Only then the gate's sequence turns odd and the closer may change anything. Readers look at the sequence before and after;
 //! while it is odd they wait. Opening: sequence even, mark away, lock away.
 //!
+//! **Who fences.** The barrier costs microseconds, and as many processors as run writers are interrupted for it. Where the gate is closed
+//! many times a second, as by transactions, the writers fence instead, each time they raise their flag, which costs them nanoseconds. The word that
+//! says so goes from CLOSER to BOTH before the barrier of one closing, which is the last one, and to WRITER after it: then every writer has
+//! heard of it, or had its flag seen by that barrier. A death in between leaves BOTH, and the next closer makes the barrier. The way back
+//! needs no barrier, only the gate's lock: a writer that still fences does no harm.
+//!
 //! A dead writer's flag stays up until its recovery, so a closer recovers it first: behind a closed gate there is
 //! no half-done operation but the closer's own. That is why only the gate's owner may give a page of the arena back.
 //!
@@ -19,7 +25,10 @@ use std::{
     time::Duration,
 };
 
-use shm_layout::slot::{Held, alive, lock};
+use shm_layout::{
+    header::fenced,
+    slot::{Held, alive, lock},
+};
 
 use super::{
     locks::{self, Attempt, Writer},
@@ -28,11 +37,18 @@ use super::{
     segment::{Refusal, Segment},
     transaction,
 };
-use crate::sys::membarrier;
+use crate::sys::{clock, membarrier};
 
 /// Pauses between two attempts to close the gate.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Closings within [`COUNTED_MS`] from which on the writers fence.
+const CROWD: u32 = 20;
+/// In milliseconds.
+const COUNTED_MS: u64 = 100;
+/// So long after the last of many closings the closers make the barrier again, in milliseconds.
+const CALM_MS: u64 = 2000;
 
 /// What stood in the gate's words although nobody held its lock: whoever lets go of it has opened the gate before.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +93,7 @@ impl<'a> Gate<'a> {
         }
         writer.lock(Held::Gate, &segment.header().gate_lock)?;
         left.note(segment);
-        gate::mark(&segment.header().gate_closed);
-        let everybody_out = membarrier::global().is_ok() && all_out(segment, writer.number());
+        let everybody_out = mark(segment) && all_out(segment, writer.number());
         if !everybody_out {
             gate::unmark(&segment.header().gate_closed);
             return Err(Refusal::Busy);
@@ -150,6 +165,51 @@ fn open(segment: &Segment) {
 pub(crate) fn open_for(segment: &Segment, dead: u32) {
     if segment.header().gate_lock.load(Ordering::Acquire) & lock::OWNER == dead {
         open(segment);
+    }
+}
+
+/// Marks the gate and sees to it that every writer finds the mark, or has its flag seen; false if that cannot be.
+fn mark(segment: &Segment) -> bool {
+    let header = segment.header();
+    if is_crowded(segment) && header.gate_fenced.load(Ordering::Relaxed) == fenced::CLOSER {
+        gate::ask_writers(&header.gate_fenced);
+    }
+    if !gate::mark(&header.gate_closed, &header.gate_fenced) {
+        return true;
+    }
+    let done = membarrier::global().is_ok();
+    if done && header.gate_fenced.load(Ordering::Relaxed) == fenced::BOTH {
+        gate::fenced_by_writers(&header.gate_fenced);
+    }
+    done
+}
+
+/// Counts a closing, and says whether there are so many of late that the writers had better fence. The caller has the gate's lock.
+fn is_crowded(segment: &Segment) -> bool {
+    let (header, now_ms) = (segment.header(), clock::now_ms());
+    let mut closings = header.gate_closings.load(Ordering::Relaxed);
+    // A clock that was set back begins anew as well.
+    if now_ms.wrapping_sub(header.gate_counted.load(Ordering::Relaxed)) > COUNTED_MS {
+        header.gate_counted.store(now_ms, Ordering::Relaxed);
+        closings = 0;
+    }
+    header.gate_closings.store(closings.saturating_add(1), Ordering::Relaxed);
+    closings >= CROWD
+}
+
+/// Has the closers make the barrier again if the gate was left alone for a while. For a tick.
+pub(crate) fn calm_down(segment: &Segment, now_ms: u64) {
+    let header = segment.header();
+    let is_calm = || now_ms.wrapping_sub(header.gate_counted.load(Ordering::Relaxed)) > CALM_MS;
+    if header.gate_fenced.load(Ordering::Relaxed) == fenced::CLOSER || !is_calm() {
+        return;
+    }
+    if let Ok(mut writer) = Writer::outside(segment)
+        && !writer.is_nested()
+        && writer.try_lock(Held::Gate, &header.gate_lock)
+        && is_calm()
+    {
+        gate::fenced_by_closers(&header.gate_fenced);
     }
 }
 

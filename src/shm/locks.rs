@@ -193,7 +193,8 @@ impl<'a> Writer<'a> {
     #[inline]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
         loop {
-            let open = protocol::gate::raise(&self.slot.flag, &self.segment.header().gate_closed);
+            let header = self.segment.header();
+            let open = protocol::gate::raise(&self.slot.flag, &header.gate_closed, &header.gate_fenced);
             // Nobody asks for a nested writer's, but it tells a writer inside of an operation from one between two.
             if open || self.is_nested() {
                 return Ok(());

@@ -9,7 +9,7 @@ use std::{
 
 use shm_layout::directory::{ENTRIES, state};
 
-use super::{evict, keys::Keys, segment::Segment, tables::Tables};
+use super::{evict, gate, keys::Keys, segment::Segment, tables::Tables};
 
 /// Rows of one share.
 const SHARE: u64 = 256;
@@ -21,6 +21,7 @@ const MUCH: usize = 16;
 /// Frees a share of what has expired; how many rows and keys. Ends early at a gate that is closing: the sweep is nothing to wait for.
 pub(crate) fn sweep(segment: &Segment, now_ms: u64) -> usize {
     evict::maintain(segment, now_ms);
+    gate::calm_down(segment, now_ms);
     let start = Instant::now();
     let is_open = || segment.header().gate_closed.load(Ordering::Acquire) == 0;
     let live = |&index: &usize| segment.entry(index).state.load(Ordering::Acquire) == state::LIVE;

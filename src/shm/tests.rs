@@ -17,6 +17,7 @@ use std::{
 
 use shm_layout::{
     COUNTERS_SPACE,
+    header::fenced,
     heap::{block, block_bytes, blocks, kind},
     row,
     slot::{self, Held, alive, op},
@@ -28,8 +29,9 @@ use super::{
     directory, gate,
     locks::{self, Writer},
     rows,
-    space::Space,
+    space::{Key, Space},
 };
+use crate::sys::clock;
 
 /// Any time will do where nothing expires.
 const NOW: u64 = 1;
@@ -433,6 +435,44 @@ fn a_closed_gate_holds_a_worker_up_for_a_moment_only() {
     });
     drop(gate);
     assert!(longest.unwrap() < Duration::from_secs(1));
+}
+
+/// Where the gate is closed often, the writers fence and no barrier is made; writers and transactions still keep out of each
+/// other's way, and when nobody has closed it for a while, it is as before.
+#[test]
+fn a_crowd_at_the_gate_has_the_writers_fence() {
+    let segment = segment(512);
+    let rows = table(&segment, 16, 2);
+    write(&rows, b"a", 0);
+    let who_fences = || segment.header().gate_fenced.load(Ordering::Acquire);
+    assert_eq!(who_fences(), fenced::CLOSER);
+    const TURNS: u64 = 2000;
+    let add = |by: u64| rows.modify_word(None, b"a", row::BODY_WORD, |word| Some(word + by)).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..TURNS).for_each(|_| assert!(add(1))));
+        for _ in 0..TURNS {
+            // What is read behind the gate is what is there when it opens.
+            gate::behind(&segment, None, |_| {
+                let key = Key { bytes: b"a", db: 0, hash: segment.hash(b"a", 0) };
+                let word = &segment.space(0).unwrap().find(&segment, key).unwrap().words[row::BODY_WORD];
+                let seen = word.load(Ordering::Relaxed);
+                (0..50).for_each(|_| std::hint::spin_loop());
+                assert_eq!(word.load(Ordering::Relaxed), seen);
+                word.store(seen + 1, Ordering::Relaxed);
+                Ok(())
+            })
+            .unwrap();
+        }
+        writer.join().unwrap();
+    });
+    let mut out = vec![0; rows.row_words()];
+    assert!(rows.read(None, NOW, b"a", &mut out).unwrap());
+    assert_eq!(out[row::BODY_WORD], 2 * TURNS);
+    assert_eq!(who_fences(), fenced::WRITER);
+    gate::calm_down(&segment, clock::now_ms());
+    assert_eq!(who_fences(), fenced::WRITER, "not yet");
+    gate::calm_down(&segment, clock::now_ms() + 60_000);
+    assert_eq!(who_fences(), fenced::CLOSER);
 }
 
 /// A thread that is not its process's first and calls `exec` goes on under the first one's id, by which the kernel looks for what

@@ -2,14 +2,20 @@
 //!
 //! The essays are at the heads of `src/shm/gate.rs` and `src/shm/locks.rs`.
 
+use shm_layout::header::fenced;
+
 use super::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
 /// Raises a writer's flag; whether the gate was open then. If not, the flag is to be lowered again.
 #[inline(always)]
-pub(crate) fn raise(flag: &AtomicU32, closed: &AtomicU32) -> bool {
+pub(crate) fn raise(flag: &AtomicU32, closed: &AtomicU32, who_fences: &AtomicU32) -> bool {
     flag.store(1, Ordering::Relaxed);
     // Pairs with the `membarrier` of the gate's closer: the flag is up before the gate is looked at.
     compiler_fence(Ordering::SeqCst);
+    if who_fences.load(Ordering::Relaxed) != fenced::CLOSER {
+        // Pairs with the fence in `mark`.
+        fence(Ordering::SeqCst);
+    }
     // Acquire: what was done under the gate is seen by whoever finds it open.
     closed.load(Ordering::Acquire) == 0
 }
@@ -27,9 +33,31 @@ pub(crate) fn is_up(flag: &AtomicU32) -> bool {
     flag.load(Ordering::Acquire) != 0
 }
 
-/// Marks the gate as closing. The barrier of all processes comes next, then the look at all flags.
-pub(crate) fn mark(closed: &AtomicU32) {
+/// Marks the gate as closing. Next comes the barrier of all processes, unless this is false, and then the look at all flags.
+pub(crate) fn mark(closed: &AtomicU32, who_fences: &AtomicU32) -> bool {
     closed.store(1, Ordering::SeqCst);
+    let by_writers = who_fences.load(Ordering::Relaxed) == fenced::WRITER;
+    if by_writers {
+        // Pairs with the fence in `raise`.
+        fence(Ordering::SeqCst);
+    }
+    !by_writers
+}
+
+/// Asks the writers to fence. They are known to do so once a barrier of all processes came behind this, and
+/// [`fenced_by_writers`] says so.
+pub(crate) fn ask_writers(who_fences: &AtomicU32) {
+    who_fences.store(fenced::BOTH, Ordering::SeqCst);
+}
+
+/// All writers fence from here on.
+pub(crate) fn fenced_by_writers(who_fences: &AtomicU32) {
+    who_fences.store(fenced::WRITER, Ordering::Release);
+}
+
+/// The closers make the barrier again. The caller has the gate's lock.
+pub(crate) fn fenced_by_closers(who_fences: &AtomicU32) {
+    who_fences.store(fenced::CLOSER, Ordering::Release);
 }
 
 /// Takes the mark away.
