@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{Error, Result, Store, Table},
+    store::{Error, Interest, Result, Store, Table},
 };
 
 /// The surroundings of one batch of requests; cheap to build.
@@ -31,6 +31,8 @@ pub struct Env<'a> {
     pub workers: usize,
     /// What this worker keeps between requests.
     pub state: &'a WorkerState,
+    /// Who wants to be told of what, at hand for every request.
+    pub interest: Interest<'a>,
 }
 
 /// What a worker keeps between requests: the client registry, the settings of CONFIG SET, its end of the bus and what its clients
@@ -124,6 +126,11 @@ impl WorkerState {
         self.monitors.remove(session.id);
         session.forget_tracking();
         session.monitors = false;
+    }
+
+    /// Whether there is something to tell the others of the request at hand.
+    pub(crate) fn has_words(&self) -> bool {
+        self.notices.len() > 0 || self.monitors.has_lines() || self.bus.has_posted()
     }
 
     /// Ends a batch of requests: what was counted of them becomes visible to all.

@@ -81,7 +81,9 @@ fn finish(command: Option<&Command>, session: &mut Session, env: &Env<'_>) {
     session.commands += 1;
     env.state.meter.add(Stat::Commands, 1);
     env.state.slow_log.write();
-    events::tell(env);
+    if env.interest.is_listened_to() || env.state.has_words() {
+        events::tell(env);
+    }
     // CLIENT CACHING speaks of the next command, though it be refused, or of all in a transaction.
     let is_over = command.is_none_or(|command| command.name != "client") && session.transaction.queued().is_none();
     if session.tracks && is_over {

@@ -66,6 +66,11 @@ impl Monitors {
         self.lines.borrow_mut().clear();
     }
 
+    /// Whether there are lines to tell of.
+    pub(crate) fn has_lines(&self) -> bool {
+        !self.lines.borrow().is_empty()
+    }
+
     /// Posts the lines of a request that is over.
     pub(crate) fn tell(&self, env: &Env<'_>) {
         if self.lines.borrow().is_empty() {
@@ -81,7 +86,7 @@ impl Monitors {
 /// Shows a command that was carried out. One load if nobody watches.
 #[inline]
 pub(crate) fn show(call: &Call<'_, '_>, command: &Command) {
-    if call.env.store.interest().audience(Audience::Monitors) != 0 {
+    if call.env.interest.audience(Audience::Monitors) != 0 {
         show_to_monitors(call, command);
     }
 }

@@ -279,7 +279,7 @@ impl Call<'_, '_> {
 
     /// Whether anybody may want to be told of events of keys: a reason to find out more than the reply needs.
     pub(crate) fn is_listened_to(&self) -> bool {
-        self.env.store.interest().is_listened_to()
+        self.env.interest.is_listened_to()
     }
 }
 

@@ -51,6 +51,7 @@ impl Server {
             worker: 0,
             workers: 1,
             state: &self.state,
+            interest: self.store.interest(),
         }
     }
 

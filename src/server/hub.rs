@@ -13,6 +13,7 @@ use super::{hold::Holding, mailbox::Mailbox, news::Losses, roster::Roster, watch
 use crate::{
     command::{Env, WorkerState},
     config::Config,
+    protocol::resp::Ahead,
     store::{Stat, Statistics, Store},
     sys::{
         clock::{now_ms, now_us},
@@ -41,6 +42,8 @@ pub(super) struct Hub {
     pub(super) roster: Rc<Roster>,
     /// Where every read lands first, so that an idle connection owns no buffer.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    /// The requests of the batch at hand.
+    pub(super) ahead: RefCell<Ahead>,
     /// Where the replies of a batch are gathered.
     pub(super) replies: RefCell<Vec<u8>>,
     /// The value of `x-store-worker`.
@@ -70,6 +73,7 @@ impl Hub {
             state,
             roster: Rc::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            ahead: RefCell::default(),
             replies: RefCell::default(),
             tag: HeaderValue::from_str(&tag).expect("digits and a slash"),
             holding: Holding::default(),
@@ -118,6 +122,7 @@ impl Hub {
             worker: self.index,
             workers: self.workers,
             state: &self.state,
+            interest: self.store.interest(),
         }
     }
 

@@ -42,16 +42,13 @@ use super::{
 };
 use crate::{
     command::{Args, Env, Outcome, Proto, Session, busy, execute},
-    protocol::resp::{Ahead, Parser, RequestLimits, encode},
+    protocol::resp::{Ahead, Parser, ProtocolError, RequestLimits, encode},
     store::Stat,
     sys::clock,
 };
 
 /// What a client is told that is one too many.
 pub(super) const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached\r\n";
-
-/// So many bytes are passed by if nothing is understood of them.
-const AHEAD_BYTES: usize = 256;
 
 /// Bytes of replies above which the client is waited for.
 const PENDING_SOFT_BYTES: usize = 1 << 20;
@@ -332,16 +329,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn execute(&mut self, batch: &mut [u8], env: &Env<'_>, replies: &mut Vec<u8>) -> (usize, Stop) {
         let session = Rc::clone(&self.session);
         let mut session = session.borrow_mut();
+        let hub = Rc::clone(&self.hub);
+        let mut ahead = hub.ahead.borrow_mut();
+        ahead.clear();
         let (mut at, mut executed, total) = (0, 0, batch.len());
-        let mut near = 0;
         while at < batch.len() {
-            if at >= near {
-                near = at + fetch_ahead(&batch[at..], session.db, env);
-            }
             let request = &mut batch[at..];
             let (len, patience) = match self.parked.take() {
                 Some(parked) => (parked.len, parked.waits_for.patience()),
-                None => match self.parser.next(request, &mut self.args) {
+                None => match self.next(request, &mut ahead, &session, env) {
                     Ok(Some(len)) => (len, None),
                     Ok(None) => return (at, Stop::Starved),
                     Err(error) => {
@@ -387,6 +383,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         (at, Stop::Starved)
+    }
+
+    /// Takes the next request, and looks ahead if there is nothing left of the last look.
+    fn next(
+        &mut self,
+        batch: &mut [u8],
+        ahead: &mut Ahead,
+        session: &Session,
+        env: &Env<'_>,
+    ) -> Result<Option<usize>, ProtocolError> {
+        if ahead.is_empty() && session.authenticated && self.parser.is_at_start() {
+            ahead.look(batch, env.config.max_value);
+            ahead.with_keys(batch, |keys| env.store.kv().fetch_ahead(session.db, keys));
+        }
+        match ahead.take() {
+            Some(len) => {
+                self.args.clear();
+                self.args.extend_from_slice(ahead.args());
+                Ok(Some(len))
+            }
+            None => self.parser.next(batch, &mut self.args),
+        }
     }
 
     /// Delivers what the last command had to say, and takes over what came for this client: behind the reply, before the next one.
@@ -588,14 +606,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         Ok(())
     }
-}
-
-/// Brings near what the next requests will ask for; of how many bytes they are. One request alone is carried out at once.
-fn fetch_ahead(batch: &[u8], db: u8, env: &Env<'_>) -> usize {
-    let ahead = Ahead::look(batch);
-    if ahead.keys().len() > 1 {
-        env.store.kv().fetch_ahead(db, ahead.keys());
-    }
-    // What was not understood is not looked at again for each request.
-    ahead.bytes().max(AHEAD_BYTES.min(batch.len()))
 }

@@ -31,7 +31,7 @@ use shm_layout::{
     KEYS_SPACE,
     heap::{BlockRef, CHUNK_BYTES},
     keys::KEY_BYTES,
-    row::{self, EXPIRE_WORD},
+    row::EXPIRE_WORD,
     slot::{Entry, Journal, NO_CELL, Slot, action, journal, op},
 };
 
@@ -41,7 +41,7 @@ use super::{
     locks::Writer,
     protocol::sequence,
     segment::{Refusal, Segment},
-    space::Space,
+    space::{Found, Space},
     transaction, undo,
 };
 
@@ -289,33 +289,72 @@ pub(super) fn entry<'a>(segment: &'a Segment, slot: &'a Slot, index: u32) -> Opt
     }
 }
 
+/// A row of an intent.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    entry: &'a Entry,
+    found: Found<'a>,
+}
+
+impl Listed<'_> {
+    fn action(&self) -> u32 {
+        self.entry.action.load(Ordering::Relaxed)
+    }
+
+    fn hash(&self) -> u64 {
+        self.entry.hash.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) -> u64 {
+        self.entry.begin.load(Ordering::Relaxed)
+    }
+}
+
+/// The rows of an intent. The first is looked up once: in most intents it is the only one.
+struct Rows<'a> {
+    segment: &'a Segment,
+    slot: &'a Slot,
+    space: &'a Space,
+    entries: u32,
+    first: Option<Listed<'a>>,
+}
+
+impl<'a> Rows<'a> {
+    #[inline(always)]
+    fn of(segment: &'a Segment, slot: &'a Slot, space: &'a Space) -> Self {
+        let entries = slot.journal.entries.load(Ordering::Relaxed);
+        let rows = Self { segment, slot, space, entries, first: None };
+        Self { first: if entries > 0 { rows.listed(0) } else { None }, ..rows }
+    }
+
+    #[inline(always)]
+    fn listed(&self, index: u32) -> Option<Listed<'a>> {
+        let entry = entry(self.segment, self.slot, index)?;
+        Some(Listed { entry, found: self.space.row(self.segment, entry.row.load(Ordering::Relaxed))? })
+    }
+
+    #[inline(always)]
+    fn each(&self, mut step: impl FnMut(Listed<'a>)) {
+        self.first.into_iter().for_each(&mut step);
+        if self.entries > 1 {
+            (1..self.entries).filter_map(|index| self.listed(index)).for_each(step);
+        }
+    }
+}
+
 #[inline]
 fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
-    let entries = slot.journal.entries.load(Ordering::Relaxed);
-    let each = |step: &mut dyn FnMut(&Entry, &row::Header, u32)| {
-        for index in 0..entries {
-            let Some(entry) = entry(segment, slot, index) else {
-                return;
-            };
-            let row = entry.row.load(Ordering::Relaxed);
-            if let Some(header) = space.header(segment, row) {
-                step(entry, header, row);
-            }
-        }
-    };
-    let action_of = |entry: &Entry| entry.action.load(Ordering::Relaxed);
-    let begin_of = |entry: &Entry| entry.begin.load(Ordering::Relaxed);
-
-    each(&mut |entry, header, _| sequence::begin(&header.sequence, begin_of(entry)));
+    let rows = Rows::of(segment, slot, space);
+    rows.each(|listed| sequence::begin(&listed.found.header.sequence, listed.begin()));
     sequence::doubted();
     point("row-odd");
-    each(&mut |entry, header, row| {
-        header.meta.store(entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
-        copy_image(segment, space, entry, row);
+    rows.each(|Listed { entry, found }| {
+        found.header.meta.store(entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy_image(segment, entry, &found);
     });
     point("row-filled");
-    each(&mut |entry, _, _| {
-        for (cell, count) in entry.cells.iter().zip(&entry.counts) {
+    rows.each(|listed| {
+        for (cell, count) in listed.entry.cells.iter().zip(&listed.entry.counts) {
             // `NO_CELL` is none.
             if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
                 cell.store(count.load(Ordering::Relaxed), Ordering::Release);
@@ -323,28 +362,28 @@ fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
         }
     });
     point("counted");
-    each(&mut |entry, _, row| {
-        if action_of(entry) == action::INSERT {
-            space.publish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
+    rows.each(|listed| {
+        if listed.action() == action::INSERT {
+            space.publish(segment, listed.hash(), listed.found.row, redo);
             count_key(segment, slot, space, 1);
         }
     });
     point("published");
-    each(&mut |entry, _, row| {
-        if action_of(entry) == action::DELETE {
-            space.unpublish(segment, entry.hash.load(Ordering::Relaxed), row, redo);
+    rows.each(|listed| {
+        if listed.action() == action::DELETE {
+            space.unpublish(segment, listed.hash(), listed.found.row, redo);
         }
     });
     point("unpublished");
-    each(&mut |entry, header, row| {
-        if action_of(entry) == action::DELETE {
-            space.set_hint(segment, row);
+    rows.each(|listed| {
+        if listed.action() == action::DELETE {
+            space.set_hint(segment, listed.found.row);
             let freed = slot.freed_rows.load(Ordering::Relaxed);
             // Release: who finds the count unchanged, later, knows that no row was freed in between.
             slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
             count_key(segment, slot, space, -1);
         } else {
-            sequence::end(&header.sequence, begin_of(entry));
+            sequence::end(&listed.found.header.sequence, listed.begin());
         }
     });
     point("row-even");
@@ -357,13 +396,13 @@ pub(super) fn count_key(segment: &Segment, slot: &Slot, space: &Space, keys: i64
     }
 }
 
-fn copy_image(segment: &Segment, space: &Space, entry: &Entry, row: u32) {
+fn copy_image(segment: &Segment, entry: &Entry, found: &Found<'_>) {
     let words = entry.image_words.load(Ordering::Relaxed) as usize;
     if words == 0 {
         return;
     }
     let (first, at) = (entry.image_first.load(Ordering::Relaxed) as usize, entry.image_at.load(Ordering::Relaxed));
-    let target = space.words(segment, row).and_then(|row| row.get(first..first + words));
+    let target = found.words.get(first..first.saturating_add(words));
     let sane = first >= EXPIRE_WORD && at.is_multiple_of(8) && segment.mem().contains(at, 8 * words as u64);
     if let Some(target) = target.filter(|_| sane) {
         for (to, from) in target.iter().zip(segment.mem().slice::<AtomicU64>(at, words)) {

@@ -138,9 +138,9 @@ impl Mem {
     pub(crate) fn read_bytes(&self, at: u64, len: usize, out: &mut Vec<u8>) {
         let words = self.slice::<AtomicU64>(at, len.div_ceil(8));
         let start = out.len();
-        out.reserve(words.len() * 8);
-        for word in words {
-            out.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        out.resize(start + words.len() * 8, 0);
+        for (bytes, word) in out[start..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
         }
         out.truncate(start + len);
     }
@@ -148,8 +148,12 @@ impl Mem {
     /// Copies `bytes` into the words at `at`, a multiple of 8; the rest of the last word becomes 0.
     pub(crate) fn write_bytes(&self, at: u64, bytes: &[u8]) {
         let words = self.slice::<AtomicU64>(at, bytes.len().div_ceil(8));
-        for (word, bytes) in words.iter().zip(bytes.chunks(8)) {
-            word.store(word_of(bytes), Ordering::Relaxed);
+        let (whole, rest) = bytes.as_chunks::<8>();
+        for (word, bytes) in words.iter().zip(whole) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        if let Some(word) = words.get(whole.len()) {
+            word.store(word_of(rest), Ordering::Relaxed);
         }
     }
 }

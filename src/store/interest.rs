@@ -154,6 +154,7 @@ impl<'a> Interest<'a> {
 
     /// Whether anybody may want to be told of changes of keys.
     #[must_use]
+    #[inline]
     pub fn is_listened_to(&self) -> bool {
         let audiences = [Audience::Tracking, Audience::Broadcast, Audience::Watchers];
         self.event_classes() != 0 || audiences.into_iter().any(|audience| self.audience(audience) != 0)

@@ -103,6 +103,11 @@ impl Bus {
         fits
     }
 
+    /// Whether something was posted and not yet sent.
+    pub(crate) fn has_posted(&self) -> bool {
+        !self.outbox.borrow().is_empty()
+    }
+
     /// Sends what was posted.
     pub fn flush(&self) {
         if self.outbox.borrow().is_empty() {

@@ -148,6 +148,12 @@ impl Parser {
         self.authenticated = authenticated;
     }
 
+    /// Whether the next byte is the first of a request.
+    #[must_use]
+    pub fn is_at_start(&self) -> bool {
+        self.step == Step::Start && self.scanned == 0
+    }
+
     /// Takes the request at the front of `buf`.
     ///
     /// Returns the number of bytes that it occupies, with its arguments in `args` as ranges of `buf`; or `None` if it has
