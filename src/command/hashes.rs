@@ -118,6 +118,9 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Answer<i64> {
         return wrong_arity(&name);
     }
     let key = call.key(1)?;
+    if call.args.len() == 4 {
+        return set_pair(call, key).map(i64::from);
+    }
     let parts = fields(call, 2)?;
     let names: Vec<&[u8]> = parts.iter().step_by(2).copied().collect();
     let mut new = vec![false; names.len()];
@@ -128,6 +131,19 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Answer<i64> {
     call.count_writes(1);
     call.notify(Class::Hash, "hset", key);
     Ok(new.iter().filter(|new| **new).count() as i64)
+}
+
+/// Sets the one pair of the request; whether the field is new.
+fn set_pair(call: &Call<'_, '_>, key: &[u8]) -> Answer<bool> {
+    let (field, value) = (call.value(2)?, call.value(3)?);
+    let mut new = false;
+    call.kv().change_fields(call.db(), key, &[field], false, &mut |_, present| {
+        new = present.is_none();
+        Ok(FieldUpdate::Set(Cow::Borrowed(value)))
+    })?;
+    call.count_writes(1);
+    call.notify(Class::Hash, "hset", key);
+    Ok(new)
 }
 
 fn hset(call: &mut Call<'_, '_>) -> Answer {

@@ -337,7 +337,9 @@ impl<'a> Rows<'a> {
     fn each(&self, mut step: impl FnMut(Listed<'a>)) {
         self.first.into_iter().for_each(&mut step);
         if self.entries > 1 {
-            (1..self.entries).filter_map(|index| self.listed(index)).for_each(step);
+            // A damaged count may be larger than any intent is.
+            let there = |index: &u32| entry(self.segment, self.slot, *index).is_some();
+            (1..self.entries).take_while(there).filter_map(|index| self.listed(index)).for_each(step);
         }
     }
 }

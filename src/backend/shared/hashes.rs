@@ -160,17 +160,18 @@ impl HashBackend for SharedStore {
         decide: &mut DecideField<'_, 'v>,
     ) -> Result<()> {
         check(db, key)?;
-        let (distinct, numbers) = grouped(fields);
         let mut refusal = Ok(());
-        let looked = self.keys.change_fields(
-            self.patience,
-            clock::now_ms(),
-            db,
-            key,
-            &distinct,
-            with_values,
-            &mut |at, value| change_by(&numbers[at], value, decide, &mut refusal),
-        );
+        let mut change = |distinct: &[&[u8]], numbers: Option<&[Vec<usize>]>| {
+            self.keys.change_fields(self.patience, clock::now_ms(), db, key, distinct, with_values, &mut |at, value| {
+                change_by(numbers.map_or(&[0], |numbers| &numbers[at][..]), value, decide, &mut refusal)
+            })
+        };
+        let looked = if let [_] = fields {
+            change(fields, None)
+        } else {
+            let (distinct, numbers) = grouped(fields);
+            change(&distinct, Some(&numbers))
+        };
         found(looked.map_err(refused)?)?;
         refusal
     }

@@ -29,6 +29,8 @@ use super::{
 const LISTED: u32 = 96;
 /// Places in use from which on ledgers stand on shelves, which have the rest.
 const SHELVED: u32 = 120;
+/// Words of a short new entry, about.
+const NEW_WORDS: usize = 10;
 /// Places that are left to the record.
 const SPARE: u32 = 8;
 
@@ -376,7 +378,12 @@ impl Editor<'_, '_, '_, '_, '_> {
                 Ok(true)
             })?;
         }
-        let mut draft = Draft::default();
+        // One node's worth, and what the change may add, without growing step by step.
+        let words = node.map_or(0, |node| node.words.len()) + NEW_WORDS * items.len();
+        let mut draft = Draft {
+            words: Vec::with_capacity(words.min(2 * NODE_WORDS)),
+            pieces: Vec::with_capacity(entries.len() + items.len()),
+        };
         let (mut next, mut changed) = (0, false);
         for number in items {
             let hash = self.items[number].hash;
@@ -398,8 +405,9 @@ impl Editor<'_, '_, '_, '_, '_> {
             return Ok(None);
         }
         entries[next.min(entries.len())..].iter().for_each(|entry| draft.keep(entry));
-        let mut written = Vec::new();
-        for part in draft.parts() {
+        let parts = draft.parts();
+        let mut written = Vec::with_capacity(parts.len());
+        for part in parts {
             let pieces = &draft.pieces[part.clone()];
             let words = &draft.words[pieces[0].words.start..pieces[pieces.len() - 1].words.end];
             let block = self.write(LEAF, pieces.len(), words)?;
