@@ -150,18 +150,26 @@ impl Space {
         (u64::from(page) < segment.geometry().arena_pages).then(|| segment.mem().half(segment.page_at(page) + at))
     }
 
-    /// Has the processor fetch the home group of a hash.
+    /// Brings near the rows that stand for these hashes: first all groups, then all rows, so that the processor waits for each kind
+    /// together. Which rows they are, right or wrong, a place for each hash.
     #[inline]
-    pub(crate) fn prefetch_group(&self, segment: &Segment, hash: u64) {
-        let at = self.groups_at + u64::from(self.home(hash)) * GROUP_BYTES;
-        segment.mem().prefetch(at);
-        // A group lies in two lines, as a rule.
-        segment.mem().prefetch(at + GROUP_BYTES - 1);
+    pub(crate) fn fetch_ahead<const N: usize>(&self, segment: &Segment, hashes: &[u64]) -> [Option<u32>; N] {
+        for &hash in hashes {
+            let at = self.groups_at + u64::from(self.home(hash)) * GROUP_BYTES;
+            segment.mem().prefetch(at);
+            // A group lies in two lines, as a rule.
+            segment.mem().prefetch(at + GROUP_BYTES - 1);
+        }
+        let mut rows = [None; N];
+        for (row, &hash) in rows.iter_mut().zip(hashes) {
+            *row = self.fetch_row(segment, hash);
+        }
+        rows
     }
 
-    /// The row that its home group suggests for a hash, if any, which the processor is to fetch. The group should be near by now.
+    /// The row that its home group suggests for a hash, if any, which the processor is to fetch.
     #[inline]
-    pub(crate) fn prefetch_row(&self, segment: &Segment, hash: u64) -> Option<u32> {
+    fn fetch_row(&self, segment: &Segment, hash: u64) -> Option<u32> {
         let row = first_hit(segment, self, hash)?;
         let at = self.row_at(segment, row)?;
         let end = at + 8 * self.row_words() as u64;

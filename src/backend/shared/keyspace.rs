@@ -124,6 +124,7 @@ impl KvBackend for SharedStore {
     fn mget(&self, db: u8, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         check(db, b"")?;
         keys.iter().try_for_each(|key| check(db, key))?;
+        self.keys.fetch_ahead(db, keys);
         self.keys.read_many(self.patience, clock::now_ms(), db, keys).map_err(refused)
     }
 

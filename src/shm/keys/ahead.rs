@@ -26,17 +26,9 @@ impl Keys {
 
     fn fetch_together(&self, db: u8, keys: &[&[u8]]) {
         let mut hashes = [0; TOGETHER];
-        let mut rows = [None; TOGETHER];
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.key(db, key).hash;
-            self.space.prefetch_group(&self.segment, *hash);
-        }
-        for (row, &hash) in rows.iter_mut().zip(&hashes[..keys.len()]) {
-            *row = self.space.prefetch_row(&self.segment, hash);
-        }
-        for row in rows.into_iter().flatten() {
-            self.fetch_value(row);
-        }
+        hashes.iter_mut().zip(keys).for_each(|(hash, key)| *hash = self.key(db, key).hash);
+        let rows = self.space.fetch_ahead::<TOGETHER>(&self.segment, &hashes[..keys.len()]);
+        rows.into_iter().flatten().for_each(|row| self.fetch_value(row));
     }
 
     fn fetch_value(&self, row: u32) {

@@ -18,6 +18,9 @@ use super::{
     copy, with_scratch,
 };
 
+/// Rows that are brought near together.
+const TOGETHER: usize = 16;
+
 impl Tables {
     /// Changes several rows in one atomic step. The keys differ, and there are at most 64 of them. The change is told
     /// which key it is at; every row is left or written, none removed.
@@ -33,6 +36,7 @@ impl Tables {
         change: &mut dyn FnMut(usize, RowWords<'_>) -> Verdict,
     ) -> Result<(), Refusal> {
         let keys: Vec<Key<'_>> = keys.iter().map(|key| self.key(key)).collect();
+        self.fetch_ahead(&keys);
         with_scratch(self.row_words(), |scratch| {
             self.with_room(patience, now_ms, |writer| {
                 let held = writer.held();
@@ -112,6 +116,7 @@ impl Tables {
         out: &mut dyn FnMut(usize, RowWords<'_>),
     ) -> Result<(), Refusal> {
         let hashed: Vec<Key<'_>> = keys.iter().map(|key| self.key(key)).collect();
+        self.fetch_ahead(&hashed);
         let done = with_scratch(self.row_words(), |scratch| {
             (0..OPTIMISM).any(|_| self.try_read_many(now_ms, &hashed, out, scratch))
         });
@@ -146,6 +151,15 @@ impl Tables {
             out(i, RowWords { present, words: scratch });
         }
         Ok(Step::Done)
+    }
+
+    /// Brings rows near that are about to be looked at.
+    fn fetch_ahead(&self, keys: &[Key<'_>]) {
+        for keys in keys.chunks(TOGETHER) {
+            let mut hashes = [0; TOGETHER];
+            hashes.iter_mut().zip(keys).for_each(|(hash, key)| *hash = key.hash);
+            let _ = self.space.fetch_ahead::<TOGETHER>(&self.segment, &hashes[..keys.len()]);
+        }
     }
 
     /// Loads a locked row, as [`Tables::load`] does.
