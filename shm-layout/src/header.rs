@@ -84,8 +84,12 @@ pub struct Header {
     pub gate_closings: AtomicU32,
     /// When counting the closings began, in milliseconds of the Unix clock.
     pub gate_counted: AtomicU64,
+    /// No slot with a greater number was ever claimed. It never falls.
+    pub slots_claimed: AtomicU32,
     /// Zero.
-    pub reserved2: [u64; 12],
+    pub reserved6: u32,
+    /// Zero.
+    pub reserved2: [u64; 11],
     /// The lock of the directory.
     pub directory_lock: AtomicU32,
     /// 1 once a key with an expiry was written.
@@ -137,7 +141,7 @@ layout!(Header, size 4096, align 128, {
     hash: u32 = 36, counters: u64 = 40, max_keys: u64 = 48, seed: u64 = 56, pid_namespace: u64 = 64, master: u64 = 72,
     started_ms: u64 = 80, recoveries: u64 = 88, directory_version: u64 = 96, reserved: [u64; 2] = 104,
     gate_sequence: u64 = 120, gate_closed: u32 = 128, gate_lock: u32 = 132, gate_fenced: u32 = 136, gate_closings: u32 = 140,
-    gate_counted: u64 = 144, reserved2: [u64; 12] = 152,
+    gate_counted: u64 = 144, slots_claimed: u32 = 152, reserved6: u32 = 156, reserved2: [u64; 11] = 160,
     directory_lock: u32 = 248, keys_expire: u32 = 252, keys_sweep: u64 = 256, record_pages: u64 = 264,
     databases: u64 = 272, reserved3: [u64; 13] = 280, policy: u32 = 384, lfu_log_factor: u32 = 388, lfu_decay_minutes: u32 = 392,
     reserved4: u32 = 396, max_memory: u64 = 400, table_bytes: u64 = 408, recounted_at: u64 = 416,

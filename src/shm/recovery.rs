@@ -139,6 +139,8 @@ pub(crate) fn recover_all(segment: &Segment) -> usize {
 /// Recovers every slot that somebody ever owned, marked or not, and every one that is not clean. Only for one who is alone with the segment: after the
 /// death of everybody some slots may carry a number that no kernel marked, for instance in another PID namespace.
 pub(crate) fn recover_alone(segment: &Segment) -> usize {
+    // Whatever a damaged word says: nobody is passed over.
+    segment.header().slots_claimed.store(segment.slots(), Ordering::Relaxed);
     for slot in segment.all_slots() {
         if slot.alive.load(Ordering::Acquire) != 0 || !is_clean(slot) {
             slot.alive.store(alive::OWNER_DIED, Ordering::Release);

@@ -488,6 +488,7 @@ fn an_owner_that_no_thread_has_the_id_of_is_dead() {
     let slot = segment.slot(other);
     slot.held[0].store(Held::Row(space.id, row).encode(), Ordering::Relaxed);
     slot.flag.store(1, Ordering::Relaxed);
+    segment.header().slots_claimed.fetch_max(other, Ordering::Relaxed);
     // One more than the greatest id that the kernel gives out.
     slot.alive.store(1 << 22, Ordering::Release);
     space.header(&segment, row).unwrap().lock.store(other, Ordering::Release);

@@ -306,6 +306,8 @@ fn take_slot_of_dead(segment: &Segment, pending: &AtomicU64, is_dead: impl Fn(&S
             return false;
         }
         pending.store(std::ptr::from_ref(&slot.node) as u64, Ordering::Release);
+        // SeqCst: a closer of the gate that does not count this slot yet has marked the gate before the slot's flag goes up.
+        segment.header().slots_claimed.fetch_max(number, Ordering::SeqCst);
         // AcqRel: what the last owner or its recoverer wrote to the slot is seen, and `pending` before the word.
         slot.alive.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok_and(|_| {
             slot.pid.store(std::process::id(), Ordering::Relaxed);

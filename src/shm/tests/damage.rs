@@ -672,6 +672,7 @@ fn those_who_wait_for_the_gate_are_not_reported() {
 fn a_check_that_cannot_close_the_gate_says_who_is_inside() {
     let segment = populated();
     let inside = segment.slot(FREE_SLOT);
+    segment.header().slots_claimed.fetch_max(FREE_SLOT, Ordering::Relaxed);
     inside.alive.store(robust::thread_id(), Ordering::Relaxed);
     inside.pid.store(4711, Ordering::Relaxed);
     inside.flag.store(1, Ordering::Relaxed);
