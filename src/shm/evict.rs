@@ -240,9 +240,13 @@ pub(crate) fn evict(segment: &Segment, now_ms: u64, wanted: usize) -> Result<usi
         return Ok(0);
     }
     let mut writer = Writer::enter(segment)?;
-    let (mut evicted, mut failures) = (0, 0);
-    while evicted < wanted && failures < FAILURES {
-        let done = evictor.choose().is_some_and(|victim| evictor.evict(&mut writer, victim));
+    // So many times in a row nobody is found only if there is nobody: the hand has met every record.
+    let round = evictor.rows.div_ceil(LOOKS);
+    let (mut evicted, mut failures, mut found_nobody) = (0, 0, 0);
+    while evicted < wanted && failures < FAILURES && found_nobody < round {
+        let victim = evictor.choose();
+        found_nobody = if victim.is_none() { found_nobody + 1 } else { 0 };
+        let done = victim.is_some_and(|victim| evictor.evict(&mut writer, victim));
         evicted += usize::from(done);
         failures = if done { 0 } else { failures + 1 };
         if (evicted + failures) % TURN == TURN - 1 && writer.breathe().is_err() {
