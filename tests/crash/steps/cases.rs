@@ -105,7 +105,7 @@ impl Effort {
         let only = options.point.as_deref().and_then(Only::parse);
         match options.full {
             true => Self { points: 6000, images: 80, in_recovery: 100, rivals: 1, beside: 40, both: true, only },
-            false => Self { points: 14, images: 1, in_recovery: 6, rivals: 5, beside: 3, both: false, only },
+            false => Self { points: 12, images: 1, in_recovery: 4, rivals: 9, beside: 3, both: false, only },
         }
     }
 
