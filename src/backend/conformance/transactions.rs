@@ -205,11 +205,6 @@ pub(crate) fn a_key_that_comes_and_goes_was_touched(store: &Store) {
     assert!(!is_untouched(store, b"k", since));
     store.kv().delete(0, b"k").unwrap();
     assert!(!is_untouched(store, b"k", since));
-    let since = version(store, b"other");
-    store.kv().swap(0, 1).unwrap();
-    set(store, b"other", b"1");
-    store.kv().delete(0, b"other").unwrap();
-    assert!(!is_untouched(store, b"other", since), "in another database of that number");
 }
 
 pub(crate) fn time_touches_a_key_that_was_live(store: &Store) {

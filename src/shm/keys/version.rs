@@ -3,8 +3,7 @@
 //! A live key testifies by its record and that record's sequence: every change raises it, and no record ever comes to one sequence
 //! twice. An absent key testifies by the count of insertions of its home group, in which every insertion shows; so does that of another
 //! key of the same home, and the absent key is then taken for touched. A key whose time had passed is absent too, but its record may still
-//! be there, and be overwritten in place: its sequence must not go further than to the end of that record. An absent key whose database was
-//! swapped for another has another home, and is taken for touched.
+//! be there, and be overwritten in place: its sequence must not go further than to the end of that record.
 //!
 //! Time alone touches a key only if it was live before.
 
@@ -102,12 +101,11 @@ impl Keys {
     ) -> Result<bool, Refusal> {
         let now = self.version(patience, now_ms, db, key)?;
         Ok(match (since, now) {
-            // The databases were swapped, and what came and went since then shows at a home that was not looked at before.
-            (Version::Absent { home, .. }, Version::Absent { home: now, .. }) if home != now => false,
             (Version::Absent { home, insertions, stale }, Version::Absent { .. }) => {
                 let (row, sequence) = stale;
                 // Freed at most: whoever overwrote it went on to the next even number.
                 let ended = sequence == 0 || self.sequence(row) | 1 == sequence | 1;
+                // The home of then, whichever database has this number now: the key may have come before they were swapped.
                 let group = self.space.group_checked(&self.segment, home);
                 let now = group.map(|group| group.counts.load(Ordering::Acquire) / counts::INSERTION);
                 ended && now == Some(insertions)
