@@ -324,12 +324,12 @@ impl<'a> Rows<'a> {
     fn of(segment: &'a Segment, slot: &'a Slot, space: &'a Space) -> Self {
         let entries = slot.journal.entries.load(Ordering::Relaxed);
         let rows = Self { segment, slot, space, entries, first: None };
-        Self { first: if entries > 0 { rows.listed(0) } else { None }, ..rows }
+        let first = if entries > 0 { entry(segment, slot, 0) } else { None };
+        Self { first: first.and_then(|entry| rows.listed(entry)), ..rows }
     }
 
     #[inline(always)]
-    fn listed(&self, index: u32) -> Option<Listed<'a>> {
-        let entry = entry(self.segment, self.slot, index)?;
+    fn listed(&self, entry: &'a Entry) -> Option<Listed<'a>> {
         Some(Listed { entry, found: self.space.row(self.segment, entry.row.load(Ordering::Relaxed))? })
     }
 
@@ -338,8 +338,8 @@ impl<'a> Rows<'a> {
         self.first.into_iter().for_each(&mut step);
         if self.entries > 1 {
             // A damaged count may be larger than any intent is.
-            let there = |index: &u32| entry(self.segment, self.slot, *index).is_some();
-            (1..self.entries).take_while(there).filter_map(|index| self.listed(index)).for_each(step);
+            let entries = (1..self.entries).map_while(|index| entry(self.segment, self.slot, index));
+            entries.filter_map(|entry| self.listed(entry)).for_each(step);
         }
     }
 }

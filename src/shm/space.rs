@@ -18,6 +18,8 @@ use super::{
     segment::Segment,
 };
 
+/// Rows that are fetched together.
+const TOGETHER: usize = 16;
 /// Lines of a row that are fetched ahead at most.
 const PREFETCHED_LINES: usize = 4;
 
@@ -150,21 +152,33 @@ impl Space {
         (u64::from(page) < segment.geometry().arena_pages).then(|| segment.mem().half(segment.page_at(page) + at))
     }
 
-    /// Brings near the rows that stand for these hashes: first all groups, then all rows, so that the processor waits for each kind
-    /// together. Which rows they are, right or wrong, a place for each hash.
+    /// Brings near the rows that stand for these hashes: first some groups, then their rows, so that the processor waits for each kind
+    /// together. Then `with` is told which rows they are, right or wrong.
     #[inline]
-    pub(crate) fn fetch_ahead<const N: usize>(&self, segment: &Segment, hashes: &[u64]) -> [Option<u32>; N] {
-        for &hash in hashes {
-            let at = self.groups_at + u64::from(self.home(hash)) * GROUP_BYTES;
-            segment.mem().prefetch(at);
-            // A group lies in two lines, as a rule.
-            segment.mem().prefetch(at + GROUP_BYTES - 1);
+    pub(crate) fn fetch_ahead(
+        &self,
+        segment: &Segment,
+        hashes: impl IntoIterator<Item = u64>,
+        mut with: impl FnMut(u32),
+    ) {
+        let mut hashes = hashes.into_iter().peekable();
+        while hashes.peek().is_some() {
+            let mut together = [0; TOGETHER];
+            let mut count = 0;
+            for (place, hash) in together.iter_mut().zip(&mut hashes) {
+                let at = self.groups_at + u64::from(self.home(hash)) * GROUP_BYTES;
+                segment.mem().prefetch(at);
+                // A group lies in two lines, as a rule.
+                segment.mem().prefetch(at + GROUP_BYTES - 1);
+                *place = hash;
+                count += 1;
+            }
+            let mut rows = [None; TOGETHER];
+            for (row, &hash) in rows.iter_mut().zip(&together[..count]) {
+                *row = self.fetch_row(segment, hash);
+            }
+            rows.into_iter().flatten().for_each(&mut with);
         }
-        let mut rows = [None; N];
-        for (row, &hash) in rows.iter_mut().zip(hashes) {
-            *row = self.fetch_row(segment, hash);
-        }
-        rows
     }
 
     /// The row that its home group suggests for a hash, if any, which the processor is to fetch.

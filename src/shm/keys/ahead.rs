@@ -5,39 +5,22 @@
 
 use std::sync::atomic::Ordering;
 
-use shm_layout::{
-    heap::BlockRef,
-    keys::{VALUE_WORD, flag},
-    row,
-};
+use shm_layout::keys::VALUE_WORD;
 
-use super::{super::heap, Keys};
-
-/// Keys whose places are asked for together.
-const TOGETHER: usize = 16;
+use super::{super::heap, Keys, record::value_block};
 
 impl Keys {
     /// Brings near what is known of these keys. It changes nothing, and waits for nothing.
     pub fn fetch_ahead(&self, db: u8, keys: &[&[u8]]) {
-        for keys in keys.chunks(TOGETHER) {
-            self.fetch_together(db, keys);
-        }
-    }
-
-    fn fetch_together(&self, db: u8, keys: &[&[u8]]) {
-        let mut hashes = [0; TOGETHER];
-        hashes.iter_mut().zip(keys).for_each(|(hash, key)| *hash = self.key(db, key).hash);
-        let rows = self.space.fetch_ahead::<TOGETHER>(&self.segment, &hashes[..keys.len()]);
-        rows.into_iter().flatten().for_each(|row| self.fetch_value(row));
+        let hashes = keys.iter().map(|key| self.key(db, key).hash);
+        self.space.fetch_ahead(&self.segment, hashes, |row| self.fetch_value(row));
     }
 
     fn fetch_value(&self, row: u32) {
         let Some(found) = self.space.row(&self.segment, row) else { return };
-        let meta = found.header.meta.load(Ordering::Relaxed);
-        let in_block =
-            row::flags(meta) & (flag::ENCODING | flag::TYPE) != 0 && row::flags(meta) & flag::ENCODING != flag::INT;
-        if in_block {
-            let at = heap::contents_at(BlockRef(found.words[VALUE_WORD].load(Ordering::Relaxed)));
+        let word = found.words[VALUE_WORD].load(Ordering::Relaxed);
+        if let Some((block, _)) = value_block(found.header.meta.load(Ordering::Relaxed), word) {
+            let at = heap::contents_at(block);
             // Head and contents.
             self.segment.mem().prefetch(at.wrapping_sub(8));
             self.segment.mem().prefetch(at.wrapping_add(56));

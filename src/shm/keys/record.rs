@@ -102,7 +102,7 @@ impl Seen {
     }
 }
 
-fn value_block(meta: u32, word: u64) -> Option<(BlockRef, Form)> {
+pub(super) fn value_block(meta: u32, word: u64) -> Option<(BlockRef, Form)> {
     let form = match (Kind::of(meta), row::flags(meta) & flag::ENCODING) {
         (Kind::Fields, _) => Form::Fields,
         (Kind::Bytes, flag::BLOCK) => Form::Plain,

@@ -18,9 +18,6 @@ use super::{
     copy, with_scratch,
 };
 
-/// Rows that are brought near together.
-const TOGETHER: usize = 16;
-
 impl Tables {
     /// Changes several rows in one atomic step. The keys differ, and there are at most 64 of them. The change is told
     /// which key it is at; every row is left or written, none removed.
@@ -155,11 +152,7 @@ impl Tables {
 
     /// Brings rows near that are about to be looked at.
     fn fetch_ahead(&self, keys: &[Key<'_>]) {
-        for keys in keys.chunks(TOGETHER) {
-            let mut hashes = [0; TOGETHER];
-            hashes.iter_mut().zip(keys).for_each(|(hash, key)| *hash = key.hash);
-            let _ = self.space.fetch_ahead::<TOGETHER>(&self.segment, &hashes[..keys.len()]);
-        }
+        self.space.fetch_ahead(&self.segment, keys.iter().map(|key| key.hash), |_| {});
     }
 
     /// Loads a locked row, as [`Tables::load`] does.
