@@ -6,6 +6,7 @@ use std::{
 };
 
 thread_local! {
+    /// In microseconds; 0: the clock is not held.
     static HELD: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -18,7 +19,7 @@ impl Held {
     /// Holds the clock of this thread.
     #[must_use]
     pub fn new() -> Self {
-        HELD.set(now_us() / 1000);
+        HELD.set(read());
         Self(())
     }
 }
@@ -39,15 +40,20 @@ impl Drop for Held {
 #[must_use]
 #[inline]
 pub fn now_ms() -> u64 {
+    now_us() / 1000
+}
+
+/// Microseconds since the Unix epoch.
+#[must_use]
+#[inline]
+pub fn now_us() -> u64 {
     match HELD.get() {
-        0 => now_us() / 1000,
+        0 => read(),
         held => held,
     }
 }
 
-/// Microseconds since the Unix epoch. They go on while the clock is held.
-#[must_use]
-pub fn now_us() -> u64 {
+fn read() -> u64 {
     #[cfg(test)]
     if let Some(ms) = set::NOW.get() {
         return 1000 * ms;
