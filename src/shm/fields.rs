@@ -30,6 +30,7 @@ use shm_layout::{
 
 use super::{
     heap::{self, Form},
+    mem::append,
     segment::Segment,
     space::equal,
 };
@@ -164,10 +165,7 @@ impl Entry<'_> {
         match self.block() {
             Some((block, form)) => heap::read_formed(segment, block, form, len, out).then_some(()).ok_or(Torn),
             None => {
-                let start = out.len();
-                out.reserve(8 * self.words.len());
-                self.words.iter().for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
-                out.truncate(start + len);
+                append(self.words, len, out);
                 Ok(())
             }
         }

@@ -136,13 +136,7 @@ impl Mem {
 
     /// Copies `len` bytes of contents from the words at `at`, a multiple of 8, to the end of `out`.
     pub(crate) fn read_bytes(&self, at: u64, len: usize, out: &mut Vec<u8>) {
-        let words = self.slice::<AtomicU64>(at, len.div_ceil(8));
-        let start = out.len();
-        out.resize(start + words.len() * 8, 0);
-        for (bytes, word) in out[start..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
-            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        }
-        out.truncate(start + len);
+        append(self.slice::<AtomicU64>(at, len.div_ceil(8)), len, out);
     }
 
     /// Copies `bytes` into the words at `at`, a multiple of 8; the rest of the last word becomes 0.
@@ -156,6 +150,16 @@ impl Mem {
             word.store(word_of(rest), Ordering::Relaxed);
         }
     }
+}
+
+/// Copies the first `len` bytes of words to the end of `out`.
+pub(crate) fn append(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + words.len() * 8, 0);
+    for (bytes, word) in out[start..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    out.truncate(start + len);
 }
 
 /// Up to eight bytes as a word, zeros behind.

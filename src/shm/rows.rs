@@ -22,6 +22,7 @@ use super::{
     journal::{Intent, RowChange},
     keys as kv,
     locks::Writer,
+    mem::append,
     protocol::sequence,
     recovery,
     segment::{Refusal, Segment},
@@ -375,8 +376,6 @@ pub(crate) fn read_key(segment: &Segment, space: &Space, meta: u32, words: &[Ato
     let Some(from) = words.get(space.key_at as usize / 8..).and_then(|from| from.get(..len.div_ceil(8))) else {
         return false;
     };
-    let start = out.len();
-    from.iter().for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
-    out.truncate(start + len);
+    append(from, len, out);
     true
 }
