@@ -52,6 +52,12 @@ pub(crate) fn pin(core: usize) {
     }
 }
 
+/// Cores of this machine, whichever of them the calling thread may use.
+pub(crate) fn cores() -> usize {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count()
+}
+
 impl Companion {
     /// Forks a process on `core` that runs `work(n)` over and over, while it is told to. The caller has one thread.
     pub(crate) fn new(core: usize, mut work: impl FnMut(u64)) -> Self {

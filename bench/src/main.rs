@@ -2,20 +2,28 @@
 
 mod companion;
 mod library;
+mod parts;
+mod plot;
 mod report;
+mod scaling;
 mod server;
+mod ticks;
 mod turns;
 
-use std::{fs, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 
-use self::report::{Section, json, markdown};
+use self::report::{Section, markdown, record};
 
 /// Measures store-master beside its rivals, always two things in turns.
 #[derive(Parser)]
 struct Arguments {
-    /// Writes what was found to FOLDER/LATEST.md and FOLDER/LATEST.json as well.
+    /// Writes what was found to FOLDER as well: LATEST.md, LATEST.json and plots.
     #[arg(long, value_name = "FOLDER", global = true)]
     record: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,23 +37,26 @@ enum What {
     /// The library beside maps of one process and tables that processes share.
     Library {
         /// Rounds of each pair.
-        #[arg(long, default_value_t = 11)]
+        #[arg(long, default_value_t = LIBRARY_ROUNDS)]
         rounds: usize,
         /// Rows of the largest table.
-        #[arg(long, default_value_t = 10_000_000)]
+        #[arg(long, default_value_t = MOST_ROWS)]
         largest: u32,
-        /// Only this part: one, sizes, two, batches or bounds.
-        #[arg(long, default_value = "")]
-        only: String,
+        /// Only this part.
+        #[arg(long, value_parser = PossibleValuesParser::new(library::part_names()))]
+        only: Option<String>,
     },
-    /// The server beside redis-server.
+    /// The server beside redis-server and others.
     Server {
         /// Rounds of each pair.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = SERVER_ROUNDS)]
         rounds: usize,
-        /// Only this part: commands, sizes, others, latency, fan-out or delivery.
-        #[arg(long, default_value = "")]
-        only: String,
+        /// Keys where many are.
+        #[arg(long, default_value_t = MANY_KEYS)]
+        keys: u32,
+        /// Only this part.
+        #[arg(long, value_parser = PossibleValuesParser::new(server::part_names()))]
+        only: Option<String>,
     },
     /// One operation of the library over and over, for a profiler.
     Loop {
@@ -60,38 +71,38 @@ enum What {
     },
 }
 
-fn library(rounds: usize, largest: u32, only: &str) -> Vec<Section> {
-    library::all(library::Extent { rounds, largest }, only)
+const LIBRARY_ROUNDS: usize = 11;
+const SERVER_ROUNDS: usize = 5;
+const MOST_ROWS: u32 = 10_000_000;
+const MANY_KEYS: u32 = 5_000_000;
+
+/// Everything. The library first: it forks, and the server's load has threads.
+fn all() -> Vec<Section> {
+    let library = library::all(library::Extent { rounds: LIBRARY_ROUNDS, largest: MOST_ROWS }, None);
+    let server = server::all(server::Extent { rounds: SERVER_ROUNDS, keys: MANY_KEYS }, None);
+    [library, server].concat()
 }
 
-fn server(rounds: usize, only: &str) -> Vec<Section> {
-    server::all(server::Extent { rounds }, only)
+/// Does what is asked for, prints what was found, and writes it where it is to be kept.
+fn run(arguments: Arguments) -> io::Result<()> {
+    let sections = match arguments.what {
+        What::All => all(),
+        What::Library { rounds, largest, only } => library::all(library::Extent { rounds, largest }, only.as_deref()),
+        What::Server { rounds, keys, only } => server::all(server::Extent { rounds, keys }, only.as_deref()),
+        What::Loop { operation, times, hot } => {
+            library::repeat(&operation, times, hot);
+            return Ok(());
+        }
+    };
+    io::stdout().write_all(markdown(&sections).as_bytes())?;
+    arguments.record.map_or(Ok(()), |folder| record(&folder, &sections))
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let sections = match arguments.what {
-        // The library first: it forks, and the server's load has threads.
-        What::All => [library(11, 10_000_000, ""), server(5, "")].concat(),
-        What::Library { rounds, largest, only } => library(rounds, largest, &only),
-        What::Server { rounds, only } => server(rounds, &only),
-        What::Loop { operation, times, hot } => {
-            library::repeat(&operation, times, hot);
-            return ExitCode::SUCCESS;
-        }
-    };
-    let text = markdown(&sections);
-    let printed = std::io::stdout().write_all(text.as_bytes());
-    let written = printed.and_then(|()| {
-        let Some(folder) = arguments.record else { return Ok(()) };
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("LATEST.md"), text)?;
-        fs::write(folder.join("LATEST.json"), json(&sections))
-    });
-    match written {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the record could not be written: {error}");
+            eprintln!("store-master-bench: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,10 +1,10 @@
 //! What was measured: figures in sections, as tables for people and as JSON for programs.
 
-use std::{fmt::Write, fs, process::Command};
+use std::{fmt::Write, fs, io, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::turns::Pair;
+use crate::{companion::cores, plot::Plot, turns::Pair};
 
 /// One line of a table.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Figure {
     pub(crate) rival: String,
     /// What was found.
     pub(crate) pair: Pair,
-    /// What the ratio is to be at most, if something was promised.
+    /// What the ratio is to be at most, or at least where more is better, if something was promised.
     pub(crate) target: Option<f64>,
 }
 
@@ -28,14 +28,24 @@ pub(crate) struct Section {
     pub(crate) unit: &'static str,
     /// What was measured, how, and what a ratio means.
     pub(crate) about: String,
+    /// Whether a ratio above 1 is what is wished for.
+    more_is_better: bool,
     /// The lines.
     pub(crate) figures: Vec<Figure>,
+    /// What shows them.
+    pub(crate) plots: Vec<Plot>,
 }
 
 impl Section {
     /// A section without figures.
     pub(crate) fn new(title: impl Into<String>, unit: &'static str, about: impl Into<String>) -> Self {
-        Self { title: title.into(), unit, about: about.into(), figures: Vec::new() }
+        let (title, about) = (title.into(), about.into());
+        Self { title, unit, about, more_is_better: false, figures: Vec::new(), plots: Vec::new() }
+    }
+
+    /// The section, as one whose ratios are the better the more they are.
+    pub(crate) fn more_is_better(self) -> Self {
+        Self { more_is_better: true, ..self }
     }
 
     /// Adds a figure, and says it at once: some take long.
@@ -50,13 +60,15 @@ impl Section {
 
     /// The section as a table in Markdown.
     fn markdown(&self) -> String {
-        let mut out = format!("## {}\n\n{}\n\n", self.title, self.about);
+        let mut out = format!("## {}\n\n{}\n", self.title, self.about);
+        if self.figures.is_empty() {
+            return out;
+        }
+        out.push('\n');
         let _ = writeln!(out, "| | against | ours, {} | theirs | ratio | quartiles | promised |", self.unit);
         out.push_str("|---|---|--:|--:|--:|---|---|\n");
         for Figure { what, rival, pair, target } in &self.figures {
-            let promised = target.map_or(String::new(), |target| {
-                format!("≤ {target}{}", if pair.ratio <= target { "" } else { " **missed**" })
-            });
+            let promised = target.map_or(String::new(), |target| self.promised(pair.ratio, target));
             let _ = writeln!(
                 out,
                 "| {what} | {rival} | {} | {} | **{:.2}** | {:.2}–{:.2} | {promised} |",
@@ -67,7 +79,16 @@ impl Section {
                 pair.spread.1
             );
         }
+        for plot in &self.plots {
+            let _ = write!(out, "\n![{}]({})\n", plot.title, plot.file);
+        }
         out
+    }
+
+    /// What was promised, and whether it was missed.
+    fn promised(&self, ratio: f64, target: f64) -> String {
+        let (sign, kept) = if self.more_is_better { ("≥", ratio >= target) } else { ("≤", ratio <= target) };
+        format!("{sign} {target}{}", if kept { "" } else { " **missed**" })
     }
 
     /// The section as JSON.
@@ -82,7 +103,7 @@ impl Section {
                 })
             })
             .collect();
-        json!({ "title": self.title, "unit": self.unit, "about": self.about, "figures": figures })
+        json!({ "title": self.title, "unit": self.unit, "about": self.about, "more_is_better": self.more_is_better, "figures": figures })
     }
 }
 
@@ -95,11 +116,11 @@ fn circumstances() -> Vec<(&'static str, String)> {
     };
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     vec![
-        ("machine", format!("{cores} × {}", model.trim_start_matches([' ', '\t', ':']))),
+        ("machine", format!("{} × {}", cores(), model.trim_start_matches([' ', '\t', ':']))),
         ("kernel", run("uname", &["-r"])),
         ("redis-server", run("redis-server", &["--version"])),
+        ("memcached", run("memcached", &["--version"])),
         ("commit", run("git", &["describe", "--always", "--dirty"])),
         ("day", run("date", &["-u", "+%F"])),
         ("command", std::env::args().skip(1).fold("store-master-bench".to_owned(), |line, word| line + " " + &word)),
@@ -108,7 +129,7 @@ fn circumstances() -> Vec<(&'static str, String)> {
 
 /// All sections as one page.
 pub(crate) fn markdown(sections: &[Section]) -> String {
-    let mut out = "# What was measured\n\nEach figure is of two things measured in turns: the ratio is the median of the rounds' ratios, ours to theirs, so less than 1 is better. The absolute figures are medians, of this machine on this day.\n\n".to_owned();
+    let mut out = "# What was measured\n\nEach figure is of two things measured in turns: the ratio is the median of the rounds' ratios, ours to theirs, so less than 1 is better, but where the section says otherwise. The absolute figures are medians, of this machine on this day.\n\n".to_owned();
     for (what, value) in circumstances() {
         let _ = writeln!(out, "* {what}: {value}");
     }
@@ -120,11 +141,24 @@ pub(crate) fn markdown(sections: &[Section]) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(sections: &[Section]) -> String {
+fn json(sections: &[Section]) -> String {
     let circumstances: serde_json::Map<_, _> =
         circumstances().into_iter().map(|(what, value)| (what.to_owned(), Value::String(value))).collect();
     let sections: Vec<_> = sections.iter().map(Section::json).collect();
     format!("{:#}\n", json!({ "circumstances": circumstances, "sections": sections }))
+}
+
+/// Writes everything into a folder: the page, the same for programs, and the plots.
+///
+/// # Errors
+///
+/// Something cannot be written.
+pub(crate) fn record(folder: &Path, sections: &[Section]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("LATEST.md"), markdown(sections))?;
+    fs::write(folder.join("LATEST.json"), json(sections))?;
+    let mut plots = sections.iter().flat_map(|section| &section.plots);
+    plots.try_for_each(|plot| fs::write(folder.join(plot.file), plot.svg()))
 }
 
 /// Three digits that count.
@@ -148,5 +182,24 @@ mod tests {
             section.markdown().contains("| get | that one | 2.00 | 4.00 | **0.50** | 0.50–0.50 | ≤ 0.4 **missed** |")
         );
         assert_eq!(section.json()["figures"][0]["ratio"], 0.5);
+        let section = section.more_is_better();
+        assert!(section.markdown().contains("| ≥ 0.4 |"));
+    }
+
+    #[test]
+    fn what_was_left_out_has_no_table() {
+        assert_eq!(Section::new("Keys", "B", "Left out.").markdown(), "## Keys\n\nLeft out.\n");
+    }
+
+    #[test]
+    fn plots_are_written_beside_the_page() {
+        let mut section = Section::new("Maps", "ns", "How long.");
+        section.add("get", "that one", Pair::of(&[(2.0, 4.0)]), None);
+        section.plots.push(crate::scaling::plot("get.svg", "Gets", "processes", Vec::new()));
+        let folder = tempfile::TempDir::new().unwrap();
+        record(folder.path(), &[section]).unwrap();
+        let text = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text("LATEST.md").ends_with("\n![Gets](get.svg)\n"));
+        assert!(text("get.svg").starts_with("<svg ") && text("LATEST.json").contains("Maps"));
     }
 }

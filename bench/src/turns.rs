@@ -55,18 +55,21 @@ pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// Nanoseconds of one call of each: `ours(n)` and `theirs(n)` do their work `n` times.
 pub(crate) fn nanoseconds(rounds: usize, mut ours: impl FnMut(u64), mut theirs: impl FnMut(u64)) -> Pair {
     let (our_share, their_share) = (calls_in_a_share(&mut ours), calls_in_a_share(&mut theirs));
-    let rounds: Vec<_> = (0..rounds)
-        .map(|round| {
-            if round % 2 == 0 {
-                let ours = timed(&mut ours, our_share);
-                (ours, timed(&mut theirs, their_share))
-            } else {
-                let theirs = timed(&mut theirs, their_share);
-                (timed(&mut ours, our_share), theirs)
-            }
-        })
-        .collect();
-    Pair::of(&rounds)
+    in_turns(rounds, || timed(&mut ours, our_share), || timed(&mut theirs, their_share))
+}
+
+/// What each of both finds in its turns.
+pub(crate) fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> Pair {
+    let round = |number: usize| {
+        if number.is_multiple_of(2) {
+            let ours = ours();
+            (ours, theirs())
+        } else {
+            let theirs = theirs();
+            (ours(), theirs)
+        }
+    };
+    Pair::of(&(0..rounds).map(round).collect::<Vec<_>>())
 }
 
 fn timed(work: &mut impl FnMut(u64), calls: u64) -> f64 {
@@ -108,5 +111,16 @@ mod tests {
             |n| std::thread::sleep(Duration::from_nanos(n)),
         );
         assert!(done > 0 && pair.rounds == 5 && pair.ratio > 0.0);
+    }
+
+    #[test]
+    fn who_goes_first_changes() {
+        let order = std::cell::RefCell::new(String::new());
+        let turn = |who| {
+            order.borrow_mut().push(who);
+            1.0
+        };
+        in_turns(3, || turn('o'), || turn('t'));
+        assert_eq!(order.take(), "ottoot");
     }
 }

@@ -59,10 +59,10 @@ impl Order {
         order
     }
 
-    /// Every second row only: the even ones, or the odd ones.
-    pub(crate) fn half(rows: u32, odd: bool, seed: u64) -> Self {
-        let mut order = Self::new(Spread::Uniform, rows / 2, seed);
-        (order.step, order.first) = (2, u64::from(odd));
+    /// Every `of`-th row only, from row `number` on: what one of so many processes has for itself.
+    pub(crate) fn part(rows: u32, number: u32, of: u32, seed: u64) -> Self {
+        let mut order = Self::new(Spread::Uniform, rows / of, seed);
+        (order.step, order.first) = (u64::from(of), u64::from(number));
         order
     }
 
@@ -117,8 +117,8 @@ mod tests {
             let mut order = Order::new(spread, 1000, 7);
             assert!((0..10_000).all(|_| order.next_row() < 1000));
         }
-        let mut odd = Order::half(1000, true, 7);
-        assert!((0..10_000).all(|_| odd.next_row() % 2 == 1));
+        let mut third = Order::part(1000, 2, 3, 7);
+        assert!((0..10_000).map(|_| third.next_row()).all(|row| row < 1000 && row % 3 == 2));
     }
 
     #[test]

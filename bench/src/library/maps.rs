@@ -57,6 +57,7 @@ pub(crate) fn fill(map: &mut impl Map, rows: u32) {
 }
 
 /// Our table, through its handle.
+#[derive(Clone)]
 pub(crate) struct Ours {
     /// The table.
     pub(crate) table: Table,

@@ -1,10 +1,9 @@
-//! The servers that are measured, each a real process on a core of its own.
+//! The servers that are measured: real processes, what they use, and their end.
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    net::{SocketAddr, TcpStream},
+    process::Child,
     time::{Duration, Instant},
 };
 
@@ -14,86 +13,43 @@ use nix::{
 };
 use tempfile::TempDir;
 
-/// The core on which servers run; the load comes from another.
-const CORE: usize = 0;
+/// How long a server may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs until this is dropped.
 pub(crate) struct Server {
     child: Child,
-    /// Where it serves RESP.
-    pub(crate) resp: SocketAddr,
+    /// Where it serves, RESP if it is ours.
+    pub(crate) address: SocketAddr,
+    /// Where it serves HTTP, if it is ours and does.
+    pub(crate) http: Option<SocketAddr>,
     /// The processes that serve.
     serving: Vec<u32>,
-    _folder: TempDir,
+    /// Where it keeps its files.
+    folder: Option<TempDir>,
 }
 
 impl Server {
-    /// Ours, with so many workers.
-    pub(crate) fn ours(workers: usize) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let program = std::env::current_exe().expect("a program").with_file_name("store-master");
-        let mut child = pinned(&program.to_string_lossy())
-            .args(["--workers", &workers.to_string(), "--http", "off", "--resp", "127.0.0.1:0"])
-            .args(["--memory", "512mb", "--log-level", "warn"])
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("store-master, built beside this program");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let ready = lines.find_map(|line| line.ok().filter(|line| line.starts_with("ready "))).expect("a ready line");
-        let address = ready.split_whitespace().find_map(|field| field.strip_prefix("resp="));
-        let serving = children(child.id());
-        assert_eq!(serving.len(), workers, "{ready}");
-        let resp = address.and_then(|address| address.parse().ok()).expect("an address");
-        Self { child, resp, serving, _folder: folder }
-    }
-
-    /// Debian's redis-server.
-    pub(crate) fn redis() -> Self {
-        Self::foreign("redis-server", |folder, port| {
-            let settings = [
-                "--bind",
-                "127.0.0.1",
-                "--port",
-                port,
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-                folder,
-                "--loglevel",
-                "warning",
-            ];
-            settings.map(str::to_owned).to_vec()
-        })
-    }
-
-    /// Debian's memcached, with one thread that serves.
-    pub(crate) fn memcached() -> Self {
-        Self::foreign("memcached", |_, port| {
-            ["-l", "127.0.0.1", "-p", port, "-U", "0", "-t", "1", "-m", "512", "-u", "nobody", "-c", "8192"]
-                .map(str::to_owned)
-                .to_vec()
-        })
-    }
-
-    fn foreign(program: &str, arguments: impl Fn(&str, &str) -> Vec<String>) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let port = free_port();
-        let child = pinned(program)
-            .args(arguments(&folder.path().to_string_lossy(), &port.to_string()))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let resp = SocketAddr::from(([127, 0, 0, 1], port));
-        let start = Instant::now();
-        while TcpStream::connect(resp).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "{program} does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// A process that serves here.
+    pub(super) fn new(child: Child, address: SocketAddr, folder: TempDir) -> Self {
         let serving = vec![child.id()];
-        Self { child, resp, serving, _folder: folder }
+        Self { child, address, http: None, serving, folder: Some(folder) }
+    }
+
+    /// Counts its children, which may be about to start, as those that serve.
+    pub(super) fn served_by_children(mut self) -> Self {
+        let start = Instant::now();
+        self.serving = children(self.child.id());
+        while self.serving.is_empty() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+            self.serving = children(self.child.id());
+        }
+        self
+    }
+
+    /// The processes that serve.
+    pub(crate) fn serving(&self) -> &[u32] {
+        &self.serving
     }
 
     /// CPU time that the serving processes have used so far.
@@ -108,27 +64,66 @@ impl Server {
         });
         Duration::from_nanos(nanoseconds.sum())
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    /// Bytes of memory that all its processes have for themselves; what they share through a mapped segment is not among them.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        let own = self.child.id();
+        let others = self.serving.iter().copied().filter(|&pid| pid != own);
+        let each = std::iter::once(own).chain(others).map(|pid| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+            anonymous_kib(&text).expect("a kernel that counts") << 10
+        });
+        each.sum()
+    }
+
+    /// Ends it in good order, and returns the folder that it had.
+    pub(crate) fn stop(mut self) -> TempDir {
+        self.end();
+        self.folder.take().expect("it is stopped once")
+    }
+
+    fn end(&mut self) {
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }
 
-fn pinned(program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &CORE.to_string(), program]);
-    command
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.folder.is_some() {
+            self.end();
+        }
+    }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// The memory that belongs to nobody else, as the kernel's summary of a process has it.
+fn anonymous_kib(summary: &str) -> Option<u64> {
+    let line = summary.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// Waits until somebody accepts connections here.
+pub(super) fn wait_for(address: SocketAddr, name: &str) {
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(start.elapsed() < PATIENCE, "{name} does not answer");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_its_own_is_read_from_the_summary() {
+        assert_eq!(anonymous_kib("Rss:  9 kB\nPss_Anon:            1234 kB\nPss_File: 7 kB\n"), Some(1234));
+        let own = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        assert!(anonymous_kib(&own) > Some(0));
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
-    Extent,
+    parts::Extent,
     process::Server,
     wire::{command, reply, words},
 };
@@ -58,13 +58,13 @@ impl Channel {
     fn new(server: Server, subscribers: usize) -> Self {
         let subscribers = (0..subscribers)
             .map(|_| {
-                let mut stream = connect(server.resp);
+                let mut stream = connect(server.address);
                 stream.write_all(&words("SUBSCRIBE news")).expect("the server reads");
                 read_replies(&mut stream, 1);
                 stream
             })
             .collect();
-        Self { publisher: connect(server.resp), server, subscribers }
+        Self { publisher: connect(server.address), server, subscribers }
     }
 
     /// Publishes [`MESSAGES`] and waits until everybody has got all of them; returns CPU microseconds of one delivery, and
