@@ -1,6 +1,7 @@
 //! Measures store-master beside its rivals. `scripts/bench` runs everything and writes the record.
 
 mod companion;
+mod crew;
 mod library;
 mod parts;
 mod plot;

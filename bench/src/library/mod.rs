@@ -8,6 +8,7 @@ mod mutex;
 mod one;
 mod operations;
 mod parts;
+mod processes;
 mod two;
 
 pub(crate) use self::{

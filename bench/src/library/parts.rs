@@ -1,6 +1,6 @@
 //! The parts of the library's measurements.
 
-use super::{bounds, one, two};
+use super::{bounds, one, processes, two};
 use crate::{
     companion::pin,
     parts::{Part, names, run},
@@ -19,10 +19,11 @@ pub(crate) struct Extent {
     pub(crate) largest: u32,
 }
 
-const PARTS: [Part<Extent>; 5] = [
+const PARTS: [Part<Extent>; 6] = [
     Part { name: "one", run: |extent| vec![one::one_process(extent)] },
     Part { name: "sizes", run: |extent| vec![one::sizes(extent)] },
     Part { name: "two", run: |extent| vec![two::two_processes(extent)] },
+    Part { name: "processes", run: |extent| vec![processes::scaling(extent)] },
     Part { name: "batches", run: |extent| vec![one::batches(extent)] },
     Part { name: "bounds", run: |extent| vec![bounds::bounds(extent)] },
 ];

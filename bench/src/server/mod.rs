@@ -13,5 +13,6 @@ mod requests;
 mod side;
 mod start;
 mod wire;
+mod workers;
 
 pub(crate) use self::parts::{Extent, all, part_names};
