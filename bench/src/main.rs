@@ -70,6 +70,9 @@ enum What {
         #[arg(long)]
         hot: bool,
     },
+    /// Answers every HTTP request on a port of the loopback interface with the same body: a rival of the server.
+    #[command(hide = true)]
+    Constant { port: u16, body: String },
 }
 
 const LIBRARY_ROUNDS: usize = 11;
@@ -94,6 +97,7 @@ fn run(arguments: Arguments) -> io::Result<()> {
             library::repeat(&operation, times, hot);
             return Ok(());
         }
+        What::Constant { port, body } => return server::serve_constant(port, body),
     };
     io::stdout().write_all(markdown(&sections).as_bytes())?;
     arguments.record.map_or(Ok(()), |folder| record(&folder, &sections))

@@ -4,6 +4,8 @@
 //! that the serving processes use for a request, and not how many requests there are.
 
 mod commands;
+mod constant;
+mod http;
 mod latency;
 mod load;
 mod parts;
@@ -15,4 +17,7 @@ mod start;
 mod wire;
 mod workers;
 
-pub(crate) use self::parts::{Extent, all, part_names};
+pub(crate) use self::{
+    constant::serve as serve_constant,
+    parts::{Extent, all, part_names},
+};

@@ -1,6 +1,6 @@
 //! The parts of the server's measurements.
 
-use super::{commands, latency, pubsub, workers};
+use super::{commands, http, latency, pubsub, workers};
 use crate::{
     companion::pin,
     parts::{Part, names, run},
@@ -16,11 +16,12 @@ pub(crate) struct Extent {
     pub(crate) keys: u32,
 }
 
-const PARTS: [Part<Extent>; 8] = [
+const PARTS: [Part<Extent>; 9] = [
     Part { name: "commands", run: |extent| vec![commands::main_commands(extent)] },
     Part { name: "sizes", run: |extent| vec![commands::values_and_connections(extent)] },
     Part { name: "memcached", run: |extent| vec![commands::beside_memcached(extent)] },
     Part { name: "others", run: |extent| vec![commands::other_commands(extent)] },
+    Part { name: "http", run: |extent| vec![http::requests(extent)] },
     Part { name: "latency", run: |extent| vec![latency::against_load(extent)] },
     Part { name: "workers", run: |extent| vec![workers::scaling(extent)] },
     Part { name: "fan-out", run: |extent| vec![pubsub::fan_out(extent)] },
