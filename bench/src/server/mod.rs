@@ -6,6 +6,7 @@
 mod commands;
 mod constant;
 mod http;
+mod large;
 mod latency;
 mod load;
 mod parts;
