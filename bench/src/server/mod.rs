@@ -6,6 +6,7 @@
 mod commands;
 mod constant;
 mod http;
+mod instructions;
 mod large;
 mod latency;
 mod load;

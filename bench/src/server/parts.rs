@@ -1,6 +1,6 @@
 //! The parts of the server's measurements.
 
-use super::{commands, http, large, latency, pubsub, workers};
+use super::{commands, http, instructions, large, latency, pubsub, workers};
 use crate::{
     companion::pin,
     parts::{Part, names, run},
@@ -16,7 +16,7 @@ pub(crate) struct Extent {
     pub(crate) keys: u32,
 }
 
-const PARTS: [Part<Extent>; 10] = [
+const PARTS: [Part<Extent>; 11] = [
     Part { name: "commands", run: |extent| vec![commands::main_commands(extent)] },
     Part { name: "sizes", run: |extent| vec![commands::values_and_connections(extent)] },
     Part { name: "memcached", run: |extent| vec![commands::beside_memcached(extent)] },
@@ -27,6 +27,7 @@ const PARTS: [Part<Extent>; 10] = [
     Part { name: "fan-out", run: |extent| vec![pubsub::fan_out(extent)] },
     Part { name: "delivery", run: |extent| vec![pubsub::delivery(extent)] },
     Part { name: "large", run: large::many_keys },
+    Part { name: "instructions", run: |extent| vec![instructions::of_requests(extent)] },
 ];
 
 /// The words that [`all`] takes.
