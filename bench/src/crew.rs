@@ -51,8 +51,8 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Forks [`MOST`] processes, bound to one core after the other. Each time that some work, `start(number, of)` makes the work of each. The caller has one thread.
-    pub(crate) fn new<'a>(start: impl Fn(usize, usize) -> Work<'a>) -> Self {
+    /// Forks [`MOST`] processes, bound to one core after the other. Each time that some work, `start(number)` makes the work of each. The caller has one thread.
+    pub(crate) fn new<'a>(start: impl Fn(usize) -> Work<'a>) -> Self {
         let mut crew = Self { board: shared_memory::<Board>(), bells: Vec::new(), pids: Vec::new() };
         for number in 0..MOST {
             let (bell, ring) = pipe().expect("a pipe");
@@ -99,13 +99,13 @@ impl Crew {
 }
 
 /// What a process of the crew does until its bell is gone.
-fn work_when_told<'a>(board: &Board, number: usize, mut bell: PipeReader, start: &impl Fn(usize, usize) -> Work<'a>) {
+fn work_when_told<'a>(board: &Board, number: usize, mut bell: PipeReader, start: &impl Fn(usize) -> Work<'a>) {
     // Where the kernel puts processes that have just woken differs from run to run.
     pin(number % cores());
     let place = &board.places[number];
     while bell.read_exact(&mut [0]).is_ok() {
         let of = board.wanted.load(Ordering::Acquire);
-        let mut work = start(number, of);
+        let mut work = start(number);
         place.working.store(1, Ordering::Release);
         while board.wanted.load(Ordering::Relaxed) == of {
             work(BATCH);
