@@ -104,7 +104,7 @@ impl Effort {
     fn new(options: &Options) -> Self {
         let only = options.point.as_deref().and_then(Only::parse);
         match options.full {
-            true => Self { points: 6000, images: 80, in_recovery: 100, rivals: 1, beside: 40, both: true, only },
+            true => Self { points: 6000, images: 80, in_recovery: 40, rivals: 1, beside: 40, both: true, only },
             false => Self { points: 12, images: 1, in_recovery: 4, rivals: 9, beside: 3, both: false, only },
         }
     }
@@ -144,12 +144,14 @@ impl Effort {
         spread(images, self.images)
     }
 
-    /// A choice of the points of a recovery.
-    pub(super) fn choose_in_recovery(&self, points: Vec<usize>) -> Vec<usize> {
-        match self.only {
-            Some(Only::Alone(_, only)) => only.into_iter().collect(),
-            _ => spread(points, self.in_recovery),
+    /// A choice of the points of the recovery of segment number `image`: others for each segment, since the recoveries from one
+    /// operation's kills share most of their instructions.
+    pub(super) fn choose_in_recovery(&self, image: usize, points: Vec<usize>) -> Vec<usize> {
+        if let Some(Only::Alone(_, only)) = self.only {
+            return only.into_iter().collect();
         }
+        let stride = points.len().div_ceil(self.in_recovery).max(1);
+        points.into_iter().skip(image % stride).step_by(stride).collect()
     }
 
     /// Who meets death number `number` of a case.

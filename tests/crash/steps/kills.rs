@@ -14,6 +14,7 @@ use super::{
 
 /// A segment that was left by a kill, and the place of the kill.
 struct Left {
+    number: usize,
     point: usize,
     image: Image,
 }
@@ -55,7 +56,7 @@ fn kill_operation(
         let image = ground.image();
         let verdicts = survivors(ground, context, case, legal, &image, &effort.meets(number));
         report.killed(case, Kind::Operation, &point.to_string(), trace.rip(point), exact, verdicts);
-        left.entry(image.hash).or_insert(Left { point, image });
+        left.entry(image.hash).or_insert(Left { number, point, image });
     }
     left.into_values().collect()
 }
@@ -104,7 +105,7 @@ fn kill_recovery(
     let trace = Trace::record(ground, &mut begin);
     report.recorded(case, Kind::Recovery, trace.len());
     let mut expected = trace.expected();
-    for (number, point) in effort.choose_in_recovery(trace.points()).into_iter().enumerate() {
+    for (number, point) in effort.choose_in_recovery(left.number, trace.points()).into_iter().enumerate() {
         let ((), mut child, exact) = expected.reach(ground, point, &mut begin);
         child.kill();
         let image = ground.image();
