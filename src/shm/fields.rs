@@ -102,9 +102,8 @@ impl<'a> Node<'a> {
         let bytes = self.words.get(at + ENTRY_HEAD..).ok_or(Torn)?;
         let lens = self.word(at + 1);
         let (field, value) = ((lens & LEN) as usize, (lens >> 32) as usize);
-        let external = lens & EXTERNAL != 0;
-        let len = if external { 1 } else { (field + value).div_ceil(8) };
-        Ok(Entry { hash: self.word(at), field, value, external, words: bytes.get(..len).ok_or(Torn)? })
+        let words = bytes.get(..body_words(lens)).ok_or(Torn)?;
+        Ok(Entry { hash: self.word(at), field, value, external: lens & EXTERNAL != 0, words })
     }
 
     /// Calls `with` for each entry of a leaf until it answers false; whether it never did.
@@ -119,6 +118,12 @@ impl<'a> Node<'a> {
         }
         Ok(true)
     }
+}
+
+/// Words of an entry's bytes, by its lengths.
+fn body_words(lens: u64) -> usize {
+    let bytes = (lens & LEN) + (lens >> 32);
+    if lens & EXTERNAL != 0 { 1 } else { bytes.div_ceil(8) as usize }
 }
 
 /// One field and its value.

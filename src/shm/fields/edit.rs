@@ -1,13 +1,19 @@
 //! Changes of a tree of fields: a new tree that shares with the old one all that stays.
 //!
-//! The items of a change are sorted like the tree. Each node that has some of them below it is read, rebuilt in process memory, and written
-//! into new blocks; the old node is listed as one that goes with the commit, and so are the blocks of values that are
-//! replaced. A node that became too full is divided, and one that became empty is left out.
+//! The items of a change are sorted like the tree. Each leaf that has some of them is gone through once, and every item becomes a
+//! [`Cut`]: what goes at one place, and what comes there. The new leaf is the old one's words with the cuts made, copied straight into a new block; only a leaf
+//! that became too full is put together in process memory, to be divided. The old node is listed as one that goes with the commit, and so are the
+//! blocks of values that are replaced. A node that became empty is left out.
 //!
 //! More blocks than a journal lists go into ledgers, and more ledgers than it lists onto shelves: room for hundreds of millions, so one change can be of
 //! any size that memory has room for.
 
-use std::{borrow::Cow, ops::Range, sync::atomic::Ordering};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use shm_layout::{
     fields::{ENTRY_HEAD, FANOUT, INNER, LEAF, NODE_WORDS, SHORT, head, lens},
@@ -19,18 +25,17 @@ use super::{
     super::{
         heap::{self, Form, Ledger},
         locks::Writer,
-        mem::word_of,
         segment::{Refusal, Segment},
     },
-    Entry, MAX_DEPTH, Node, Torn,
+    Entry, MAX_DEPTH, Node, Torn, body_words,
 };
 
 /// Blocks that a journal lists itself before ledgers are used; the rest of its places is for the ledgers, and for the record.
 const LISTED: u32 = 96;
 /// Places in use from which on ledgers stand on shelves, which have the rest.
 const SHELVED: u32 = 120;
-/// Words of a short new entry, about.
-const NEW_WORDS: usize = 10;
+/// Words of fresh entries for which a thread keeps room from one change to the next.
+const KEPT_WORDS: usize = 8192;
 /// Places that are left to the record.
 const SPARE: u32 = 8;
 
@@ -218,51 +223,137 @@ struct Child {
     block: BlockRef,
 }
 
-/// An entry of a leaf that is being rebuilt.
+/// What stands in the place of a node: one node in nearly all cases.
+enum Children {
+    Few(Option<Child>),
+    Many(Vec<Child>),
+}
+
+impl std::ops::Deref for Children {
+    type Target = [Child];
+
+    fn deref(&self) -> &[Child] {
+        match self {
+            Self::Few(child) => child.as_slice(),
+            Self::Many(children) => children,
+        }
+    }
+}
+
+/// What changes at one word of a leaf.
+struct Cut {
+    /// The word.
+    at: usize,
+    /// Words of the entry that goes; 0: none does.
+    len: usize,
+    /// Which of the fresh words come there.
+    fresh: Range<usize>,
+}
+
+/// Words of a leaf that is being rebuilt.
+enum Run {
+    Old(Range<usize>),
+    Fresh(Range<usize>),
+}
+
+/// What changes in a leaf.
+#[derive(Default)]
+struct Plan {
+    /// In the order of their places.
+    cuts: Vec<Cut>,
+    /// The entries that come.
+    fresh: Vec<u64>,
+    /// A value that is being decided about.
+    value: Vec<u8>,
+}
+
+impl Plan {
+    /// Calls `with` for all words of the new leaf, in their order; the old one has `end` words.
+    fn each_run(&self, end: usize, mut with: impl FnMut(Run)) {
+        let mut from = 0;
+        for Cut { at, len, fresh } in &self.cuts {
+            with(Run::Old(from..from.max(*at)));
+            with(Run::Fresh(fresh.clone()));
+            from = from.max(at + len);
+        }
+        with(Run::Old(from.min(end)..end));
+    }
+
+    /// Words of the new leaf, and its entries if the old one had `count`.
+    fn size(&self, end: usize, count: usize) -> (usize, usize) {
+        let mut words = 0;
+        self.each_run(end, |run| {
+            words += match run {
+                Run::Old(range) | Run::Fresh(range) => range.len(),
+            }
+        });
+        let gone = self.cuts.iter().filter(|cut| cut.len > 0).count();
+        let come = self.cuts.iter().filter(|cut| !cut.fresh.is_empty()).count();
+        (words, (count + come).saturating_sub(gone))
+    }
+
+    /// Calls `with` for each word of the new leaf, in their order.
+    #[inline]
+    fn each_word(&self, old: &[AtomicU64], mut with: impl FnMut(u64)) {
+        self.each_run(old.len(), |run| match run {
+            Run::Old(range) => old[range].iter().for_each(|word| with(word.load(Ordering::Relaxed))),
+            Run::Fresh(range) => self.fresh[range].iter().for_each(|&word| with(word)),
+        });
+    }
+}
+
+/// Runs `body` with a plan that has room from the changes before.
+fn with_plan<T>(body: impl FnOnce(Plan) -> (T, Plan)) -> T {
+    thread_local! {
+        static PLAN: Cell<Plan> = const { Cell::new(Plan { cuts: Vec::new(), fresh: Vec::new(), value: Vec::new() }) };
+    }
+    let (result, mut plan) = body(PLAN.try_with(Cell::take).unwrap_or_default());
+    plan.fresh.shrink_to(KEPT_WORDS);
+    plan.value.shrink_to(8 * KEPT_WORDS);
+    plan.cuts.shrink_to(KEPT_WORDS);
+    let _ = PLAN.try_with(|kept| kept.set(plan));
+    result
+}
+
+/// An entry among the words of a leaf.
 struct Piece {
     hash: u64,
     words: Range<usize>,
 }
 
-/// A leaf in process memory.
-#[derive(Default)]
-struct Draft {
-    words: Vec<u64>,
-    pieces: Vec<Piece>,
+/// The entries in the words of a leaf, of which there are `count`.
+fn pieces(words: &[u64], count: usize) -> Result<Vec<Piece>, Torn> {
+    let (mut pieces, mut at) = (Vec::with_capacity(count.min(words.len())), 0);
+    for _ in 0..count {
+        let [hash, lens] = *words.get(at..at + ENTRY_HEAD).and_then(|head| head.as_array()).ok_or(Torn)?;
+        let end = at + ENTRY_HEAD + body_words(lens);
+        if end > words.len() {
+            return Err(Torn);
+        }
+        pieces.push(Piece { hash, words: at..end });
+        at = end;
+    }
+    Ok(pieces)
 }
 
-impl Draft {
-    fn push(&mut self, hash: u64, entry: impl IntoIterator<Item = u64>) {
-        let start = self.words.len();
-        self.words.extend(entry);
-        self.pieces.push(Piece { hash, words: start..self.words.len() });
-    }
-
-    fn keep(&mut self, entry: &Entry<'_>) {
-        let head = [entry.hash, lens(entry.field, entry.value, entry.external)];
-        let bytes = entry.words.iter().map(|word| word.load(Ordering::Relaxed));
-        self.push(entry.hash, head.into_iter().chain(bytes));
-    }
-
-    /// Parts of about equal size that each fit into a node, if no hash has more than that.
-    fn parts(&self) -> Vec<Range<usize>> {
-        let total = self.words.len();
-        let count = if total <= NODE_WORDS { 1 } else { total.div_ceil(NODE_WORDS * 3 / 4) };
-        let target = total.div_ceil(count.max(1));
-        let (mut parts, mut start, mut size) = (Vec::with_capacity(count), 0, 0);
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let apart = index > start && piece.hash != self.pieces[index - 1].hash;
-            if apart && (size >= target || size + piece.words.len() > NODE_WORDS) {
-                parts.push(start..index);
-                (start, size) = (index, 0);
-            }
-            size += piece.words.len();
+/// Divides the entries of a leaf into parts of about equal size that each fit into a node, if no hash has more than that.
+fn parts(pieces: &[Piece]) -> Vec<Range<usize>> {
+    let total: usize = pieces.iter().map(|piece| piece.words.len()).sum();
+    let count = if total <= NODE_WORDS { 1 } else { total.div_ceil(NODE_WORDS * 3 / 4) };
+    let target = total.div_ceil(count);
+    let (mut parts, mut start, mut size) = (Vec::with_capacity(count), 0, 0);
+    for (index, piece) in pieces.iter().enumerate() {
+        let apart = index > start && piece.hash != pieces[index - 1].hash;
+        if apart && (size >= target || size + piece.words.len() > NODE_WORDS) {
+            parts.push(start..index);
+            (start, size) = (index, 0);
         }
-        if start < self.pieces.len() {
-            parts.push(start..self.pieces.len());
-        }
-        parts
+        size += piece.words.len();
     }
+    if start < pieces.len() {
+        parts.push(start..pieces.len());
+    }
+    parts
 }
 
 struct Editor<'e, 'w, 'a, 'f, 'v> {
@@ -270,6 +361,7 @@ struct Editor<'e, 'w, 'a, 'f, 'v> {
     items: &'e [Item<'f>],
     with_values: bool,
     decide: Decide<'e, 'v>,
+    plan: Plan,
 }
 
 /// Changes the fields that `items` names, sorted by hash and each once. Nothing is visible before the record names the new root.
@@ -284,27 +376,34 @@ pub(crate) fn edit<'v>(
     with_values: bool,
     decide: Decide<'_, 'v>,
 ) -> Result<Edited, Stop> {
-    let mut editor = Editor { blocks: Blocks::new(writer), items, with_values, decide };
-    let all = 0..items.len();
-    let children = match root {
-        Some(root) => editor.node(root, all, MAX_DEPTH)?,
-        None => editor.leaf(None, all)?,
-    };
-    let Some(mut children) = children else {
-        return Ok(Edited::Same);
-    };
-    while children.len() > 1 {
-        children = editor.inner_nodes(&children)?;
-    }
-    match children.first() {
-        Some(&root) => editor.lower(root),
-        None => Ok(Edited::Empty),
-    }
+    with_plan(|plan| {
+        let mut editor = Editor { blocks: Blocks::new(writer), items, with_values, decide, plan };
+        (editor.tree(root), editor.plan)
+    })
 }
 
 impl Editor<'_, '_, '_, '_, '_> {
+    /// The tree afterwards.
+    fn tree(&mut self, root: Option<BlockRef>) -> Result<Edited, Stop> {
+        let all = 0..self.items.len();
+        let children = match root {
+            Some(root) => self.node(root, all, MAX_DEPTH)?,
+            None => self.leaf(None, all)?,
+        };
+        let Some(mut children) = children else {
+            return Ok(Edited::Same);
+        };
+        while children.len() > 1 {
+            children = Children::Many(self.inner_nodes(&children)?);
+        }
+        match children.first() {
+            Some(&root) => self.lower(root),
+            None => Ok(Edited::Empty),
+        }
+    }
+
     /// What stands in the place of a node afterwards; `None` if it stays.
-    fn node(&mut self, block: BlockRef, items: Range<usize>, depth: usize) -> Result<Option<Vec<Child>>, Stop> {
+    fn node(&mut self, block: BlockRef, items: Range<usize>, depth: usize) -> Result<Option<Children>, Stop> {
         let depth = depth.checked_sub(1).ok_or(Stop::Torn)?;
         let segment = self.blocks.writer.segment();
         let node = Node::at(segment, block)?;
@@ -315,7 +414,7 @@ impl Editor<'_, '_, '_, '_, '_> {
         Ok(changed)
     }
 
-    fn inner(&mut self, node: &Node<'_>, items: Range<usize>, depth: usize) -> Result<Option<Vec<Child>>, Stop> {
+    fn inner(&mut self, node: &Node<'_>, items: Range<usize>, depth: usize) -> Result<Option<Children>, Stop> {
         let (mut children, mut changed) = (Vec::with_capacity(node.count + 1), false);
         let mut start = items.start;
         for index in 0..node.count {
@@ -329,7 +428,7 @@ impl Editor<'_, '_, '_, '_, '_> {
             let replaced = if start < end { self.node(block, start..end, depth)? } else { None };
             changed |= replaced.is_some();
             match replaced {
-                Some(replaced) => children.extend(replaced),
+                Some(replaced) => children.extend_from_slice(&replaced),
                 None => children.push(Child { first, fields, block }),
             }
             start = end;
@@ -337,7 +436,8 @@ impl Editor<'_, '_, '_, '_, '_> {
         if !changed {
             return Ok(None);
         }
-        if children.is_empty() { Ok(Some(children)) } else { self.inner_nodes(&children).map(Some) }
+        let nodes = if children.is_empty() { children } else { self.inner_nodes(&children)? };
+        Ok(Some(Children::Many(nodes)))
     }
 
     /// The root below those that have a single child.
@@ -369,105 +469,130 @@ impl Editor<'_, '_, '_, '_, '_> {
         Ok(written)
     }
 
-    fn leaf(&mut self, node: Option<&Node<'_>>, items: Range<usize>) -> Result<Option<Vec<Child>>, Stop> {
-        let mut entries = Vec::new();
-        if let Some(node) = node {
-            entries.reserve(node.count);
-            node.each(&mut |entry| {
-                entries.push(entry);
-                Ok(true)
-            })?;
-        }
-        // One node's worth, and what the change may add, without growing step by step.
-        let words = node.map_or(0, |node| node.words.len()) + NEW_WORDS * items.len();
-        let mut draft = Draft {
-            words: Vec::with_capacity(words.min(2 * NODE_WORDS)),
-            pieces: Vec::with_capacity(entries.len() + items.len()),
+    fn leaf(&mut self, node: Option<&Node<'_>>, items: Range<usize>) -> Result<Option<Children>, Stop> {
+        self.plan.cuts.clear();
+        self.plan.fresh.clear();
+        let (mut at, mut left) = (0, node.map_or(0, |node| node.count));
+        let entry = |at: usize, left: usize| match node {
+            Some(node) if left > 0 => node.entry(at).map(Some),
+            _ => Ok(None),
         };
-        let (mut next, mut changed) = (0, false);
         for number in items {
-            let hash = self.items[number].hash;
-            while let Some(entry) = entries.get(next).filter(|entry| entry.hash < hash) {
-                draft.keep(entry);
-                next += 1;
+            let Item { hash, field, .. } = self.items[number];
+            while let Some(before) = entry(at, left)?.filter(|entry| entry.hash < hash) {
+                (at, left) = (at + before.len_words(), left - 1);
             }
-            // The field itself comes to the front of those that share its hash, which hardly ever are more than one.
-            let same = entries[next..].iter().take_while(|entry| entry.hash == hash);
-            let segment = self.blocks.writer.segment();
-            let place = same.clone().position(|entry| entry.is(segment, self.items[number].field));
-            if let Some(place) = place {
-                entries[next..=next + place].rotate_right(1);
-                next += 1;
+            // Those that share the hash, which hardly ever are more than one.
+            let (mut there, mut rest, mut found) = (at, left, None);
+            while let Some(same) = entry(there, rest)?.filter(|entry| entry.hash == hash) {
+                if same.is(self.blocks.segment(), field) {
+                    found = Some(same);
+                    break;
+                }
+                (there, rest) = (there + same.len_words(), rest - 1);
             }
-            changed |= self.item(number, place.map(|_| entries[next - 1]), &mut draft)?;
+            self.item(number, if found.is_some() { there } else { at }, found)?;
         }
-        if !changed {
+        if self.plan.cuts.is_empty() {
             return Ok(None);
         }
-        entries[next.min(entries.len())..].iter().for_each(|entry| draft.keep(entry));
-        let parts = draft.parts();
-        let mut written = Vec::with_capacity(parts.len());
-        for part in parts {
-            let pieces = &draft.pieces[part.clone()];
-            let words = &draft.words[pieces[0].words.start..pieces[pieces.len() - 1].words.end];
-            let block = self.write(LEAF, pieces.len(), words)?;
-            written.push(Child { first: pieces[0].hash, fields: pieces.len() as u64, block });
-        }
-        Ok(Some(written))
+        // Among those of one hash a later item may stand before an earlier one.
+        self.plan.cuts.sort_by_key(|cut| cut.at);
+        let old = node.map_or(&[][..], |node| node.words);
+        self.leaves(old, self.plan.size(old.len(), node.map_or(0, |node| node.count))).map(Some)
     }
 
-    /// Carries one item out on a leaf's draft; whether it changes anything.
-    fn item(&mut self, number: usize, entry: Option<Entry<'_>>, draft: &mut Draft) -> Result<bool, Stop> {
-        let Item { hash, field, number } = self.items[number];
-        let mut value = Vec::new();
-        if let Some(entry) = entry.filter(|_| self.with_values) {
-            entry.read_value(self.blocks.writer.segment(), &mut value)?;
+    /// Writes the leaf that the plan makes of the old one's words, of so many words and entries; or several, if it is too full.
+    fn leaves(&mut self, old: &[AtomicU64], (words, count): (usize, usize)) -> Result<Children, Stop> {
+        if count == 0 {
+            return Ok(Children::Few(None));
         }
-        match ((self.decide)(number, entry.map(|_| &value[..])), entry) {
-            (FieldChange::Set(value), _) => self.piece(hash, field, &value, draft)?,
+        if words <= NODE_WORDS {
+            let (block, target) = self.take_words(LEAF, count, words)?;
+            let mut target = target.iter();
+            self.plan.each_word(old, |word| {
+                if let Some(to) = target.next() {
+                    to.store(word, Ordering::Relaxed);
+                }
+            });
+            let first = self.blocks.segment().mem().word(heap::contents_at(block) + 8).load(Ordering::Relaxed);
+            return Ok(Children::Few(Some(Child { first, fields: count as u64, block })));
+        }
+        let mut draft = Vec::with_capacity(words);
+        self.plan.each_word(old, |word| draft.push(word));
+        let pieces = pieces(&draft, count)?;
+        let mut written = Vec::new();
+        for part in parts(&pieces) {
+            let here = &pieces[part];
+            let words = &draft[here[0].words.start..here[here.len() - 1].words.end];
+            let block = self.write(LEAF, here.len(), words)?;
+            written.push(Child { first: here[0].hash, fields: here.len() as u64, block });
+        }
+        Ok(Children::Many(written))
+    }
+
+    /// Plans what becomes of one item, whose entry stands at word `at` of the leaf, or would.
+    fn item(&mut self, number: usize, at: usize, entry: Option<Entry<'_>>) -> Result<(), Stop> {
+        let Item { hash, field, number } = self.items[number];
+        self.plan.value.clear();
+        if let Some(entry) = entry.filter(|_| self.with_values) {
+            entry.read_value(self.blocks.segment(), &mut self.plan.value)?;
+        }
+        let start = self.plan.fresh.len();
+        match ((self.decide)(number, entry.map(|_| &self.plan.value[..])), entry) {
+            (FieldChange::Set(value), _) => self.piece(hash, field, &value)?,
             (FieldChange::Remove, Some(_)) => {}
             (FieldChange::Refuse, _) => return Err(Stop::Decided),
-            (_, None) => return Ok(false),
-            (FieldChange::Leave, Some(entry)) => {
-                draft.keep(&entry);
-                return Ok(false);
-            }
+            (FieldChange::Leave, _) | (FieldChange::Remove, None) => return Ok(()),
         }
-        if let Some((block, form)) = entry.and_then(|entry| entry.block()) {
-            self.blocks.drop_old(block, form).map_err(Stop::Refused)?;
+        let len = entry.map_or(0, |entry| entry.len_words());
+        self.plan.cuts.push(Cut { at, len, fresh: start..self.plan.fresh.len() });
+        match entry.and_then(|entry| entry.block()) {
+            Some((block, form)) => self.blocks.drop_old(block, form).map_err(Stop::Refused),
+            None => Ok(()),
         }
-        Ok(true)
     }
 
-    /// Adds a new entry to a draft.
-    fn piece(&mut self, hash: u64, field: &[u8], value: &[u8], draft: &mut Draft) -> Result<(), Stop> {
+    /// Puts a new entry behind the fresh words.
+    fn piece(&mut self, hash: u64, field: &[u8], value: &[u8]) -> Result<(), Stop> {
         let len = field.len() + value.len();
         let external = len > SHORT;
-        let head = [hash, lens(field.len(), value.len(), external)];
-        let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(field);
-        bytes.extend_from_slice(value);
+        let fresh = &mut self.plan.fresh;
+        fresh.extend([hash, lens(field.len(), value.len(), external)]);
         if external {
             let block = self.blocks.take(len).map_err(Stop::Refused)?;
-            heap::write_formed(self.blocks.segment(), block, &bytes);
-            draft.push(hash, head.into_iter().chain([block.0]));
+            heap::write_formed(self.blocks.segment(), block, &[field, value].concat());
+            fresh.push(block.0);
         } else {
-            draft.push(hash, head.into_iter().chain(bytes.chunks(8).map(word_of)));
+            let start = fresh.len();
+            fresh.resize(start + len.div_ceil(8), 0);
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut fresh[start..]);
+            bytes[..field.len()].copy_from_slice(field);
+            bytes[field.len()..len].copy_from_slice(value);
         }
-        debug_assert!(external || draft.pieces.last().is_some_and(|piece| piece.words.len() >= ENTRY_HEAD));
         Ok(())
     }
 
     fn write(&mut self, kind: u64, count: usize, words: &[u64]) -> Result<BlockRef, Stop> {
-        let bytes = 8 * (words.len() + 1);
+        let (block, target) = self.take_words(kind, count, words.len())?;
+        target.iter().zip(words).for_each(|(word, &value)| word.store(value, Ordering::Relaxed));
+        Ok(block)
+    }
+
+    /// Takes a block for a node and writes its head; the words for its entries.
+    #[inline]
+    fn take_words<'s>(&mut self, kind: u64, count: usize, words: usize) -> Result<(BlockRef, &'s [AtomicU64]), Stop>
+    where
+        Self: 's,
+    {
+        let bytes = 8 * (words + 1);
         if bytes > MAX_CONTENTS {
             return Err(Stop::Torn);
         }
         let block = self.blocks.take_node(bytes).map_err(Stop::Refused)?;
         let target = heap::contents(self.blocks.segment(), block, bytes).ok_or(Stop::Torn)?;
-        target[0].store(head(kind, count, words.len()), Ordering::Relaxed);
-        target[1..].iter().zip(words).for_each(|(word, &value)| word.store(value, Ordering::Relaxed));
-        Ok(block)
+        target[0].store(head(kind, count, words), Ordering::Relaxed);
+        Ok((block, &target[1..]))
     }
 }
 

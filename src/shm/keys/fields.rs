@@ -11,7 +11,6 @@ use std::{
 use shm_layout::{
     heap::BlockRef,
     keys::{LEN_WORD, VALUE_WORD, flag},
-    row::EXPIRE_WORD,
 };
 
 use super::{
@@ -121,16 +120,22 @@ impl Keys {
         decide: Decide<'_, 'v>,
     ) -> Result<Looked, Refusal> {
         let item = |(number, &field)| Item { hash: fields::hash_of(&self.segment, field), field, number };
-        let mut items: Vec<Item<'_>> = fields.iter().enumerate().map(item).collect();
-        items.sort_by_key(|item| item.hash);
+        let (single, mut several);
+        let items = if let [field] = fields {
+            single = [item((0, field))];
+            &single[..]
+        } else {
+            several = fields.iter().enumerate().map(item).collect::<Vec<_>>();
+            several.sort_by_key(|item| item.hash);
+            &several[..]
+        };
         let (mut looked, mut defeats) = (Looked::Absent, 0);
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
             let lock_first = defeats >= DEFEATS;
             // Inside: a swap of databases would come in between.
             let key = self.key(db, key);
-            let step =
-                self.try_change_fields(writer, now_ms, key, &items, with_values, lock_first, decide, &mut looked);
+            let step = self.try_change_fields(writer, now_ms, key, items, with_values, lock_first, decide, &mut looked);
             writer.unlock_to(held);
             defeats += u32::from(matches!(step, Ok(Step::Again)));
             step
@@ -252,12 +257,10 @@ impl Keys {
         expire_at: u64,
         seen: Option<&Seen>,
     ) -> Result<Encoded, Refusal> {
-        // As for an integer: the value is one word.
-        let mut encoded = self.encode(writer, key, b"0", expire_at, seen)?;
-        encoded.flags = (encoded.flags & !flag::ENCODING) | flag::BLOCK | flag::FIELDS;
+        let (mut encoded, _) = self.encode_key(writer, key, expire_at, seen)?;
+        encoded.flags |= flag::BLOCK | flag::FIELDS;
         encoded.words[LEN_WORD] = len;
         encoded.words[VALUE_WORD] = root.0;
-        encoded.words[EXPIRE_WORD] = expire_at;
         Ok(encoded)
     }
 }

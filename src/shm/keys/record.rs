@@ -205,23 +205,7 @@ impl Keys {
         expire_at: u64,
         seen: Option<&Seen>,
     ) -> Result<Encoded, Refusal> {
-        let mut encoded = Encoded { flags: u16::from(key.db), words: [0; WORDS] };
-        encoded.words[EXPIRE_WORD] = expire_at;
-        // This depends on the key alone: whoever looks a key up compares it while its value may be changing.
-        let inner_key = key.bytes.len() <= SHORT_KEY;
-        let mut value_at = 0;
-        if inner_key {
-            put(&mut encoded.words, 0, key.bytes);
-            value_at = key.bytes.len();
-        } else {
-            encoded.flags |= flag::OUTER_KEY;
-            let known = seen.and_then(Seen::key_block);
-            encoded.words[KEY_WORD] = match known {
-                Some((block, _)) => block.0,
-                None => self.take_filled(writer, key.bytes)?.0.0,
-            };
-            value_at += 8;
-        }
+        let (mut encoded, value_at) = self.encode_key(writer, key, expire_at, seen)?;
         if let Some(int) = canonical_int(value) {
             encoded.flags |= flag::INT;
             encoded.words[VALUE_WORD] = int as u64;
@@ -235,6 +219,30 @@ impl Keys {
             encoded.words[VALUE_WORD] = block.0;
         }
         Ok(encoded)
+    }
+
+    /// As [`Keys::encode`], a record whose value is still to come; and where that may lie in the record.
+    pub(super) fn encode_key(
+        &self,
+        writer: &Writer<'_>,
+        key: Key<'_>,
+        expire_at: u64,
+        seen: Option<&Seen>,
+    ) -> Result<(Encoded, usize), Refusal> {
+        let mut encoded = Encoded { flags: u16::from(key.db), words: [0; WORDS] };
+        encoded.words[EXPIRE_WORD] = expire_at;
+        // This depends on the key alone: whoever looks a key up compares it while its value may be changing.
+        if key.bytes.len() <= SHORT_KEY {
+            put(&mut encoded.words, 0, key.bytes);
+            return Ok((encoded, key.bytes.len()));
+        }
+        encoded.flags |= flag::OUTER_KEY;
+        let known = seen.and_then(Seen::key_block);
+        encoded.words[KEY_WORD] = match known {
+            Some((block, _)) => block.0,
+            None => self.take_filled(writer, key.bytes)?.0.0,
+        };
+        Ok((encoded, 8))
     }
 
     fn take_filled(&self, writer: &Writer<'_>, bytes: &[u8]) -> Result<(BlockRef, Form), Refusal> {
