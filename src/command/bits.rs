@@ -278,12 +278,12 @@ fn any(values: &[&[u8]], len: usize) -> Vec<u8> {
     fold(&[], values, len, |a, b| a | b)
 }
 
-fn fold(first: &[u8], others: &[&[u8]], len: usize, with: fn(u8, u8) -> u8) -> Vec<u8> {
-    others.iter().fold(grown(first, len), |sum, other| pair(sum, other, with))
+fn fold(first: &[u8], others: &[&[u8]], len: usize, with: impl Fn(u8, u8) -> u8) -> Vec<u8> {
+    others.iter().fold(grown(first, len), |sum, other| pair(sum, other, &with))
 }
 
 /// Combines bytes that both have; what the shorter one lacks leaves the longer as it is.
-fn pair(mut sum: Vec<u8>, other: &[u8], with: fn(u8, u8) -> u8) -> Vec<u8> {
+fn pair(mut sum: Vec<u8>, other: &[u8], with: impl Fn(u8, u8) -> u8) -> Vec<u8> {
     sum.iter_mut().zip(other).for_each(|(sum, other)| *sum = with(*sum, *other));
     sum
 }

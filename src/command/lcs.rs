@@ -120,8 +120,11 @@ impl Table {
         let mut lens = vec![0_u32; (a.len() + 1) * columns];
         for (i, x) in a.iter().enumerate() {
             let (above, row) = lens[i * columns..].split_at_mut(columns);
-            for (j, y) in b.iter().enumerate() {
-                row[j + 1] = if x == y { above[j] + 1 } else { above[j + 1].max(row[j]) };
+            let (mut left, mut corner) = (0, 0);
+            for ((y, &up), cell) in b.iter().zip(&above[1..]).zip(&mut row[1..columns]) {
+                left = if x == y { corner + 1 } else { up.max(left) };
+                corner = up;
+                *cell = left;
             }
         }
         Self { lens, columns }
