@@ -188,7 +188,8 @@ impl Meter {
     /// Whether the commands of this batch that can take long have taken longer than this together. The clock is not read for it.
     #[must_use]
     pub fn is_past(&self, limit: Duration) -> bool {
-        self.first.get().zip(self.last.get()).is_some_and(|(first, last)| last.saturating_duration_since(first) > limit)
+        let (first, last) = (self.first.get(), self.last.get());
+        first != last && first.zip(last).is_some_and(|(first, last)| last.saturating_duration_since(first) > limit)
     }
 
     /// Counts a command that was refused before it began.

@@ -7,6 +7,7 @@ mod acl;
 mod args;
 mod bitfield;
 mod bits;
+mod buffers;
 mod bus;
 mod call;
 mod client;
@@ -62,6 +63,7 @@ mod whole;
 
 pub use acl::{Acl, Shown, User};
 pub use args::Args;
+pub use buffers::Buffers;
 pub use bus::{Bus, Kind, Letter, Message, NAMED_AT_ONCE};
 pub use clients::Clients;
 pub use env::{Env, WorkerState};

@@ -105,6 +105,8 @@ pub struct Session {
     pub active_ms: u64,
     /// The last command, as CLIENT LIST shows it.
     pub last_command: &'static str,
+    /// What the last request named.
+    pub(super) recent: Option<&'static Command>,
     /// Commands executed.
     pub commands: u64,
     /// Close the connection once everything up to here was answered.
@@ -152,6 +154,7 @@ impl Session {
             created_ms: 0,
             active_ms: 0,
             last_command: "NULL",
+            recent: None,
             commands: 0,
             close_after_reply: false,
             subscriptions: Subscriptions::default(),

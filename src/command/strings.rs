@@ -112,7 +112,7 @@ const fn command(name: &'static str, arity: i64, handler: super::table::Handler)
 
 fn get(call: &mut Call<'_, '_>) -> Answer {
     let key = call.key(1)?;
-    let mut value = Vec::new();
+    let mut value = call.env.state.buffers.take();
     let hit = call.kv().get(call.db(), key, &mut value)?;
     call.count_read(hit);
     Ok(if hit { Reply::Bulk(value) } else { Reply::Null })

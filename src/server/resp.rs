@@ -349,7 +349,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             env.state.meter.announce(at + len >= total);
             match execute(&Args::new(request, &self.args), &mut session, env) {
-                Outcome::Done(reply) => encode(&reply, session.proto, replies),
+                Outcome::Done(reply) => {
+                    encode(&reply, session.proto, replies);
+                    env.state.buffers.recycle(reply);
+                }
                 Outcome::Paused => {
                     self.parked = Some(Parked { len, waits_for: WaitsFor::Pause });
                     return (at, Stop::Held);
