@@ -29,11 +29,11 @@ use super::{
 /// # Errors
 ///
 /// [`Refusal::Busy`].
-pub(super) fn lock_all(
-    writer: &mut Writer<'_>,
+pub(super) fn lock_all<'a>(
+    writer: &mut Writer<'a>,
     space: &Space,
     keys: &[Key<'_>],
-) -> Result<Option<Vec<Option<u32>>>, Refusal> {
+) -> Result<Option<Vec<Option<Found<'a>>>>, Refusal> {
     let segment = writer.segment();
     let mut homes: Vec<u32> = keys.iter().map(|key| space.home(key.hash)).collect();
     homes.sort_unstable();
@@ -42,21 +42,23 @@ pub(super) fn lock_all(
         writer.lock(Held::Group(space.id, home), &space.group(segment, home).lock)?;
     }
     point("group-locked");
-    let found: Vec<Option<u32>> = keys.iter().map(|key| space.find(segment, *key).map(|found| found.row)).collect();
-    let mut rows: Vec<u32> = found.iter().flatten().copied().collect();
-    rows.sort_unstable();
-    rows.dedup();
-    for row in rows {
-        let Some(header) = space.header(segment, row) else {
-            return Ok(None);
-        };
+    let mut found: Vec<Option<Found<'a>>> = keys.iter().map(|key| space.find(segment, *key)).collect();
+    let mut rows: Vec<Found<'a>> = found.iter().flatten().copied().collect();
+    rows.sort_unstable_by_key(|found| found.row);
+    rows.dedup_by_key(|found| found.row);
+    for Found { row, header, .. } in rows {
         writer.lock(Held::Row(space.id, row), &header.lock)?;
     }
     point("row-locked");
-    let live = |row| space.header(segment, row).is_some_and(|head| row::is_live(head.sequence.load(Ordering::Relaxed)));
-    let steady =
-        found.iter().zip(keys).all(|(row, key)| row.is_none_or(|row| live(row) && space.has_key(segment, row, *key)));
-    Ok(steady.then_some(found))
+    for (found, key) in found.iter_mut().zip(keys) {
+        if let Some(seen) = found.take() {
+            let Some(locked) = seen.locked(space, segment, *key) else {
+                return Ok(None);
+            };
+            *found = Some(locked);
+        }
+    }
+    Ok(Some(found))
 }
 
 /// Reads all keys without a lock: `read` is told of each, which one it is and where it was found, and says whether what it read

@@ -96,6 +96,7 @@ impl Intent {
     }
 
     /// Adds an entry whose image, from word `first` of the row on, goes to the slot's image area, or to the chunk.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         segment: &Segment,
@@ -105,14 +106,16 @@ impl Intent {
         first: usize,
         image: &[u64],
     ) {
-        let at = match self.chunks {
-            Some(_) => self.next_at(segment, slot) + size_of::<Entry>() as u64,
-            None => segment.mem().offset_of(&slot.journal.image[self.image_words]),
-        };
-        if self.chunks.is_none() {
-            self.image_words += image.len();
+        if self.chunks.is_some() {
+            let at = self.next_at(segment, slot) + size_of::<Entry>() as u64;
+            return self.push_at(segment, slot, space, change, first, image, at);
         }
-        self.push_at(segment, slot, space, change, first, image, at);
+        let area = &slot.journal.image[self.image_words..][..image.len()];
+        store_words(area, image);
+        let at = segment.mem().offset_of(&slot.journal.image[0]) + 8 * self.image_words as u64;
+        self.image_words += image.len();
+        write(&slot.journal.entry[self.entries as usize], space, change, (first, image.len(), at));
+        self.entries += 1;
     }
 
     /// Adds an entry whose image goes to `at`.
@@ -127,23 +130,8 @@ impl Intent {
         image: &[u64],
         at: u64,
     ) {
-        for (word, &value) in segment.mem().slice::<AtomicU64>(at, image.len()).iter().zip(image) {
-            word.store(value, Ordering::Relaxed);
-        }
-        let entry = self.next(segment, slot);
-        entry.space.store(space, Ordering::Relaxed);
-        entry.action.store(change.action, Ordering::Relaxed);
-        entry.row.store(change.row, Ordering::Relaxed);
-        entry.meta.store(change.meta, Ordering::Relaxed);
-        entry.image_first.store(first as u32, Ordering::Relaxed);
-        entry.image_words.store(image.len() as u32, Ordering::Relaxed);
-        entry.image_at.store(at, Ordering::Relaxed);
-        entry.hash.store(change.hash, Ordering::Relaxed);
-        entry.begin.store(change.sequence | 1, Ordering::Relaxed);
-        for (i, &(cell, count)) in change.cells.iter().enumerate() {
-            entry.cells[i].store(cell, Ordering::Relaxed);
-            entry.counts[i].store(count, Ordering::Relaxed);
-        }
+        store_words(segment.mem().slice(at, image.len()), image);
+        write(segment.mem().at(self.next_at(segment, slot)), space, change, (first, image.len(), at));
         self.entries += 1;
     }
 
@@ -152,10 +140,6 @@ impl Intent {
             Some(tree) => chunk_entry_at(segment, tree, self.entries),
             None => segment.mem().offset_of(&slot.journal.entry[self.entries as usize]),
         }
-    }
-
-    fn next<'a>(&self, segment: &'a Segment, slot: &Slot) -> &'a Entry {
-        segment.mem().at(self.next_at(segment, slot))
     }
 
     /// Commits, applies, and clears the journal. The caller holds every lock and goes on to free them.
@@ -182,6 +166,31 @@ impl Intent {
         apply_rows(writer.segment(), slot, space, false);
         finish_rows(writer.segment(), slot);
         Ok(())
+    }
+}
+
+#[inline(always)]
+fn store_words(to: &[AtomicU64], from: &[u64]) {
+    for (word, &value) in to.iter().zip(from) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Writes an entry down, whose image goes to the row from a word on, has so many words, and lies at this place.
+#[inline(always)]
+fn write(entry: &Entry, space: u32, change: &RowChange, (first, words, at): (usize, usize, u64)) {
+    entry.space.store(space, Ordering::Relaxed);
+    entry.action.store(change.action, Ordering::Relaxed);
+    entry.row.store(change.row, Ordering::Relaxed);
+    entry.meta.store(change.meta, Ordering::Relaxed);
+    entry.image_first.store(first as u32, Ordering::Relaxed);
+    entry.image_words.store(words as u32, Ordering::Relaxed);
+    entry.image_at.store(at, Ordering::Relaxed);
+    entry.hash.store(change.hash, Ordering::Relaxed);
+    entry.begin.store(change.sequence | 1, Ordering::Relaxed);
+    for (i, &(cell, count)) in change.cells.iter().enumerate() {
+        entry.cells[i].store(cell, Ordering::Relaxed);
+        entry.counts[i].store(count, Ordering::Relaxed);
     }
 }
 
@@ -243,6 +252,7 @@ fn clear(journal: &Journal) {
 }
 
 /// Carries a dead slot's committed operation out.
+#[cold]
 pub(crate) fn redo(segment: &Segment, slot: &Slot) {
     if slot.journal.op.load(Ordering::Relaxed) == op::ROWS {
         if let Some(space) = first_space(segment, slot) {
@@ -305,8 +315,52 @@ impl Listed<'_> {
         self.entry.hash.load(Ordering::Relaxed)
     }
 
-    fn begin(&self) -> u64 {
-        self.entry.begin.load(Ordering::Relaxed)
+    #[inline(always)]
+    fn begin(&self) {
+        sequence::begin(&self.found.header.sequence, self.entry.begin.load(Ordering::Relaxed));
+    }
+
+    #[inline(always)]
+    fn fill(&self, segment: &Segment) {
+        self.found.header.meta.store(self.entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy_image(segment, self.entry, &self.found);
+    }
+
+    #[inline(always)]
+    fn count(&self, slot: &Slot) {
+        for (cell, count) in self.entry.cells.iter().zip(&self.entry.counts) {
+            // `NO_CELL` is none.
+            if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
+                cell.store(count.load(Ordering::Relaxed), Ordering::Release);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn publish(&self, segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
+        if self.action() == action::INSERT {
+            space.publish(segment, self.hash(), self.found.row, redo);
+            count_key(segment, slot, space, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn unpublish(&self, segment: &Segment, space: &Space, redo: bool) {
+        if self.action() == action::DELETE {
+            space.unpublish(segment, self.hash(), self.found.row, redo);
+        }
+    }
+
+    #[inline(always)]
+    fn end(&self, segment: &Segment, slot: &Slot, space: &Space) {
+        if self.action() != action::DELETE {
+            return sequence::end(&self.found.header.sequence, self.entry.begin.load(Ordering::Relaxed));
+        }
+        space.set_hint(segment, self.found.row);
+        let freed = slot.freed_rows.load(Ordering::Relaxed);
+        // Release: who finds the count unchanged, later, knows that no row was freed in between.
+        slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
+        count_key(segment, slot, space, -1);
     }
 }
 
@@ -347,47 +401,18 @@ impl<'a> Rows<'a> {
 #[inline]
 fn apply_rows(segment: &Segment, slot: &Slot, space: &Space, redo: bool) {
     let rows = Rows::of(segment, slot, space);
-    rows.each(|listed| sequence::begin(&listed.found.header.sequence, listed.begin()));
+    rows.each(|row| row.begin());
     sequence::doubted();
     point("row-odd");
-    rows.each(|Listed { entry, found }| {
-        found.header.meta.store(entry.meta.load(Ordering::Relaxed), Ordering::Relaxed);
-        copy_image(segment, entry, &found);
-    });
+    rows.each(|row| row.fill(segment));
     point("row-filled");
-    rows.each(|listed| {
-        for (cell, count) in listed.entry.cells.iter().zip(&listed.entry.counts) {
-            // `NO_CELL` is none.
-            if let Some(cell) = slot.counts.get(cell.load(Ordering::Relaxed) as usize) {
-                cell.store(count.load(Ordering::Relaxed), Ordering::Release);
-            }
-        }
-    });
+    rows.each(|row| row.count(slot));
     point("counted");
-    rows.each(|listed| {
-        if listed.action() == action::INSERT {
-            space.publish(segment, listed.hash(), listed.found.row, redo);
-            count_key(segment, slot, space, 1);
-        }
-    });
+    rows.each(|row| row.publish(segment, slot, space, redo));
     point("published");
-    rows.each(|listed| {
-        if listed.action() == action::DELETE {
-            space.unpublish(segment, listed.hash(), listed.found.row, redo);
-        }
-    });
+    rows.each(|row| row.unpublish(segment, space, redo));
     point("unpublished");
-    rows.each(|listed| {
-        if listed.action() == action::DELETE {
-            space.set_hint(segment, listed.found.row);
-            let freed = slot.freed_rows.load(Ordering::Relaxed);
-            // Release: who finds the count unchanged, later, knows that no row was freed in between.
-            slot.freed_rows.store(freed.wrapping_add(1), Ordering::Release);
-            count_key(segment, slot, space, -1);
-        } else {
-            sequence::end(&listed.found.header.sequence, listed.begin());
-        }
-    });
+    rows.each(|row| row.end(segment, slot, space));
     point("row-even");
 }
 

@@ -118,14 +118,15 @@ impl Keys {
         self.header(row).map_or(0, |header| sequence::after_copy(&header.sequence))
     }
 
-    /// Copies a record's words. They are of one instant if its sequence is the same before and after.
-    fn snapshot(&self, row: u32, sequence: u64) -> Option<Seen> {
-        let (header, words) = (self.header(row)?, self.space.words(&self.segment, row)?);
-        let mut seen = Seen { row, sequence, meta: header.meta.load(Ordering::Relaxed), words: [0; WORDS] };
-        for (to, from) in seen.words[EXPIRE_WORD..].iter_mut().zip(&words[EXPIRE_WORD..]) {
+    /// Copies a record's words, as it was found. They are of one instant if its sequence is the same before and after.
+    #[inline]
+    fn snapshot(found: &Found<'_>) -> Seen {
+        let meta = found.header.meta.load(Ordering::Relaxed);
+        let mut seen = Seen { row: found.row, sequence: found.sequence, meta, words: [0; WORDS] };
+        for (to, from) in seen.words[EXPIRE_WORD..].iter_mut().zip(&found.words[EXPIRE_WORD..]) {
             *to = from.load(Ordering::Relaxed);
         }
-        Some(seen)
+        seen
     }
 
     /// Looks at a key once, with its value if `out` is given; `None` if it did not hold still.
@@ -141,10 +142,10 @@ impl Keys {
     /// Looks at a live record that was found; `None` if it did not hold still.
     #[inline]
     fn look_at(&self, found: Found<'_>, out: Option<&mut Vec<u8>>) -> Option<Seen> {
-        let seen = self.snapshot(found.row, found.sequence)?;
+        let seen = Self::snapshot(&found);
         let sound = out.is_none_or(|out| seen.read_value(&self.segment, out));
         sequence::copied();
-        (sound && self.sequence(found.row) == found.sequence).then_some(seen)
+        (sound && sequence::after_copy(&found.header.sequence) == found.sequence).then_some(seen)
     }
 
     /// Reads a key; its value is appended to `out`, if that is given.
@@ -232,13 +233,10 @@ impl Keys {
             let Some(found) = self.space.find(&self.segment, key) else {
                 return Ok(None);
             };
-            if let Some(header) = self.header(found.row) {
-                writer.lock(Held::Row(KEYS_SPACE, found.row), &header.lock)?;
-                point("row-locked");
-                let sequence = header.sequence.load(Ordering::Acquire);
-                if row::is_live(sequence) && self.space.has_key(&self.segment, found.row, key) {
-                    return Ok(self.snapshot(found.row, sequence));
-                }
+            writer.lock(Held::Row(KEYS_SPACE, found.row), &found.header.lock)?;
+            point("row-locked");
+            if let Some(locked) = found.locked(&self.space, &self.segment, key) {
+                return Ok(Some(Self::snapshot(&locked)));
             }
             writer.again()?;
         }

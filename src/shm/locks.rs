@@ -154,9 +154,9 @@ pub(crate) struct Writer<'a> {
     segment: &'a Segment,
     slot: &'a Slot,
     number: u32,
-    held: usize,
+    held: u16,
     /// Locks that the slot's transaction held before; 0 outside of one.
-    base: usize,
+    base: u16,
     /// The words of the first few names in `held`, so that unlocking need not look them up.
     words: [Option<&'a AtomicU32>; WORDS],
     attempt: Attempt,
@@ -164,6 +164,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer whose flag stays down: for the gate's closer, who waits for all flags.
+    #[inline(always)]
     pub(crate) fn outside(segment: &'a Segment) -> Result<Self, Refusal> {
         let number = threads::slot_of(segment)?;
         let slot = segment.slot(number);
@@ -190,17 +191,26 @@ impl<'a> Writer<'a> {
         self.base > 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn raise_flag(&mut self) -> Result<(), Refusal> {
+        // Nobody asks for a nested writer's, but it tells a writer inside of an operation from one between two.
+        if self.try_raise() || self.is_nested() { Ok(()) } else { self.wait_to_raise() }
+    }
+
+    #[inline(always)]
+    fn try_raise(&self) -> bool {
+        let header = self.segment.header();
+        protocol::gate::raise(&self.slot.flag, &header.gate_closed, &header.gate_fenced)
+    }
+
+    #[cold]
+    fn wait_to_raise(&mut self) -> Result<(), Refusal> {
         loop {
-            let header = self.segment.header();
-            let open = protocol::gate::raise(&self.slot.flag, &header.gate_closed, &header.gate_fenced);
-            // Nobody asks for a nested writer's, but it tells a writer inside of an operation from one between two.
-            if open || self.is_nested() {
-                return Ok(());
-            }
             protocol::gate::lower(&self.slot.flag);
             gate::wait(self.segment, &mut self.attempt)?;
+            if self.try_raise() {
+                return Ok(());
+            }
         }
     }
 
@@ -230,7 +240,7 @@ impl<'a> Writer<'a> {
         if !protocol::lock::take(word, self.number)
             && let Err(refusal) = acquire_slow(self.segment, word, self.number, &mut self.attempt)
         {
-            self.slot.held[self.held].store(0, Ordering::Relaxed);
+            self.slot.held[self.held()].store(0, Ordering::Relaxed);
             return Err(refusal);
         }
         self.keep(word);
@@ -239,7 +249,8 @@ impl<'a> Writer<'a> {
 
     #[inline(always)]
     fn keep(&mut self, word: &'a AtomicU32) {
-        if let Some(place) = self.words.get_mut(self.held) {
+        let held = self.held();
+        if let Some(place) = self.words.get_mut(held) {
             *place = Some(word);
         }
         self.held += 1;
@@ -253,15 +264,15 @@ impl<'a> Writer<'a> {
         if taken {
             self.keep(word);
         } else {
-            self.slot.held[self.held].store(0, Ordering::Relaxed);
+            self.slot.held[self.held()].store(0, Ordering::Relaxed);
         }
         taken
     }
 
     #[inline(always)]
     fn announce(&self, name: Held) {
-        debug_assert!(self.held < slot::HELD);
-        self.slot.held[self.held].store(name.encode(), Ordering::Release);
+        debug_assert!(self.held() < slot::HELD);
+        self.slot.held[self.held()].store(name.encode(), Ordering::Release);
     }
 
     /// Lets go of the lock that was taken last.
@@ -269,8 +280,8 @@ impl<'a> Writer<'a> {
     pub(crate) fn unlock_last(&mut self) {
         debug_assert!(self.held > 0);
         self.held -= 1;
-        let name = &self.slot.held[self.held];
-        let word = match self.words.get(self.held) {
+        let name = &self.slot.held[self.held()];
+        let word = match self.words.get(self.held()) {
             Some(&word) => word,
             None => Held::decode(name.load(Ordering::Relaxed)).and_then(|held| word_of(self.segment, held)),
         };
@@ -279,20 +290,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Lets go of every lock taken since there were `held` of them.
+    #[inline]
     pub(crate) fn unlock_to(&mut self, held: usize) {
-        while self.held > held {
+        while self.held() > held {
             self.unlock_last();
         }
     }
 
     /// Lets go of every lock that this writer took.
     pub(crate) fn unlock_all(&mut self) {
-        self.unlock_to(self.base);
+        self.unlock_to(self.base.into());
     }
 
     /// How many locks the writer holds.
+    #[inline(always)]
     pub(crate) fn held(&self) -> usize {
-        self.held
+        self.held.into()
     }
 
     /// Drops everything for a fresh start within the same attempt.
@@ -309,6 +322,7 @@ impl<'a> Writer<'a> {
 
     /// Gives the blocks back that an operation took and did not come to use. An operation that is committed and not
     /// carried out has panicked in between: it is carried out now, as after a death.
+    #[inline]
     pub(crate) fn give_back_blocks(&self) {
         if journal::is_committed(self.slot) {
             journal::redo(self.segment, self.slot);

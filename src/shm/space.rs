@@ -69,8 +69,9 @@ impl Found<'_> {
     pub(crate) fn locked(self, space: &Space, segment: &Segment, key: Key<'_>) -> Option<Self> {
         // Acquire: what the last owner wrote is seen.
         let sequence = self.header.sequence.load(Ordering::Acquire);
-        let same = row::is_live(sequence) && space.is_of_key(segment, self.header, self.words, key);
-        same.then_some(Self { sequence, ..self })
+        // A sequence that has not moved vouches for the key that was compared.
+        let same = sequence == self.sequence || space.is_of_key(segment, self.header, self.words, key);
+        (row::is_live(sequence) && same).then_some(Self { sequence, ..self })
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn is_open(slot: &Slot) -> bool {
 ///
 /// If that is something else than a transaction: a change of a row uses the store.
 #[cold]
-pub(super) fn locks_before(slot: &Slot) -> usize {
+pub(super) fn locks_before(slot: &Slot) -> u16 {
     let held = |at: usize| slot.held[at].load(Ordering::Relaxed) != 0;
     let between = is_open(slot) && slot.flag.load(Ordering::Relaxed) == 0 && held(0) && !held(1);
     assert!(between, "a change of a row must not use the store");

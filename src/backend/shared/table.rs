@@ -31,6 +31,8 @@ pub(super) struct SharedTable {
     rows: Tables,
     schema: Arc<Schema>,
     patience: Option<Duration>,
+    /// Where each column lies in a row, and its type.
+    places: Box<[(usize, ColumnType)]>,
     /// Bytes of the number columns: the first part of a row's image.
     fixed: usize,
     /// Where the second part, the strings, starts in a row.
@@ -42,7 +44,13 @@ impl SharedTable {
         let schema = schema::read(rows.spec())?;
         let fixed = rows.spec().fixed_bytes as usize;
         let strings_at = rows.key_at() + rows.spec().key_bytes as usize;
-        Ok(Self { rows, schema: Arc::new(schema), patience, fixed, strings_at })
+        let place = |index| {
+            let at = schema.offset(index);
+            if at < fixed { HEAD + at } else { strings_at + at - fixed }
+        };
+        let kinds = schema.columns().iter().map(|column| column.kind);
+        let places = kinds.enumerate().map(|(index, kind)| (place(index), kind)).collect();
+        Ok(Self { rows, schema: Arc::new(schema), patience, places, fixed, strings_at })
     }
 
     pub(super) fn is_current(&self) -> bool {
@@ -57,16 +65,10 @@ impl SharedTable {
         }
     }
 
-    /// Where column `index` lies in a row.
-    fn place(&self, index: usize) -> usize {
-        let at = self.schema.offset(index);
-        if at < self.fixed { HEAD + at } else { self.strings_at + at - self.fixed }
-    }
-
     fn value<'a>(&self, words: &'a [u64], index: usize) -> ValueRef<'a> {
         let bytes: &[u8] = bytemuck::cast_slice(words);
-        let at = self.place(index);
-        match self.schema.columns()[index].kind {
+        let (at, kind) = self.places[index];
+        match kind {
             ColumnType::Int => ValueRef::Int(words[at / 8] as i64),
             ColumnType::Float => ValueRef::Float(f64::from_bits(words[at / 8])),
             ColumnType::String(size) => {
@@ -77,15 +79,18 @@ impl SharedTable {
     }
 
     fn put(&self, words: &mut [u64], (index, value): Cell<'_>) {
-        let at = self.place(index);
-        match (value, self.schema.columns()[index].kind) {
+        let (at, kind) = self.places[index];
+        match (value, kind) {
             (ValueRef::Int(n), _) => words[at / 8] = n as u64,
             (ValueRef::Float(x), _) => words[at / 8] = x.to_bits(),
             (ValueRef::Bytes(value), ColumnType::String(size)) => {
                 let column = &mut bytemuck::cast_slice_mut::<u64, u8>(words)[at..at + 2 + usize::from(size)];
                 column[..2].copy_from_slice(&(value.len() as u16).to_ne_bytes());
                 column[2..2 + value.len()].copy_from_slice(value);
-                column[2 + value.len()..].fill(0);
+                let rest = &mut column[2 + value.len()..];
+                if !rest.is_empty() {
+                    rest.fill(0);
+                }
             }
             (ValueRef::Bytes(_), _) => debug_assert!(false, "cells were checked against the schema"),
         }
@@ -140,22 +145,23 @@ impl SharedTable {
         self.rows.read_by(self.patience, CLOCK_UNREAD, key, copy).map_err(|refusal| self.refused(refusal))
     }
 
-    /// Changes a number of a row in place; `None` if there is no row, or if the column holds no number.
+    /// Changes a number of a row in place; false if there is no row, or if the column holds no number.
     fn modify_number(
         &self,
         key: &[u8],
         index: usize,
         mut change: impl FnMut(ValueRef<'_>) -> Option<u64>,
-    ) -> Result<Option<()>> {
-        let is_float = match self.schema.columns()[index].kind {
+    ) -> Result<bool> {
+        let (at, kind) = self.places[index];
+        let is_float = match kind {
             ColumnType::Int => false,
             ColumnType::Float => true,
-            ColumnType::String(_) => return Ok(None),
+            ColumnType::String(_) => return Ok(false),
         };
-        let modified = self.rows.modify_word(self.patience, key, self.place(index) / 8, |word| {
+        let modified = self.rows.modify_word(self.patience, key, at / 8, |word| {
             change(if is_float { ValueRef::Float(f64::from_bits(word)) } else { ValueRef::Int(word as i64) })
         });
-        Ok(modified.map_err(|refusal| self.refused(refusal))?.then_some(()))
+        modified.map_err(|refusal| self.refused(refusal))
     }
 
     fn modify(&self, key: &[u8], now_ms: u64, change: &mut dyn FnMut(RowWords<'_>) -> Verdict) -> Result<()> {
@@ -251,7 +257,7 @@ impl TableBackend for SharedTable {
             sum = number::checked_add(value, by);
             sum.as_ref().and_then(|sum| bits(sum.as_ref()))
         })?;
-        if in_place.is_some() {
+        if in_place {
             return sum.ok_or(Error::Overflow);
         }
         self.modify(key, CLOCK_UNREAD, &mut |row| {
@@ -277,7 +283,7 @@ impl TableBackend for SharedTable {
                 outcome = Some(value == expected);
                 (value == expected).then_some(new)
             })?;
-            return Ok(in_place.and(outcome));
+            return Ok(outcome.filter(|_| in_place));
         }
         self.modify(key, CLOCK_UNREAD, &mut |row| {
             outcome = row.present.then(|| expect.iter().all(|&(i, value)| self.value(row.words, i) == value));

@@ -150,8 +150,7 @@ impl Keys {
         keys: &[Key<'_>],
     ) -> Result<Option<Vec<Option<Seen>>>, Refusal> {
         let rows = batch::lock_all(writer, &self.space, keys)?;
-        let see = |row: u32| self.snapshot(row, self.sequence(row));
-        Ok(rows.map(|rows| rows.into_iter().map(|row| row.and_then(see)).collect()))
+        Ok(rows.map(|rows| rows.iter().map(|found| found.as_ref().map(Self::snapshot)).collect()))
     }
 
     /// Sets more keys than an operation can lock.
@@ -188,7 +187,7 @@ impl Keys {
     ) -> Result<Option<(Intent, HashSet<u32>)>, Refusal> {
         let see = |key: &Key<'_>| {
             let found = self.space.find(&self.segment, *key)?;
-            self.snapshot(found.row, found.sequence)
+            Some(Self::snapshot(&found))
         };
         if !keys.iter().all(|key| rule.allows(see(key).as_ref(), now_ms)) {
             return Ok(None);
@@ -304,7 +303,7 @@ impl Keys {
 
     fn value_alone(&self, now_ms: u64, key: Key<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         let found = self.space.find(&self.segment, key);
-        let seen = found.and_then(|found| self.snapshot(found.row, found.sequence));
+        let seen = found.as_ref().map(Self::snapshot);
         Ok(seen.filter(|seen| is_string(seen, now_ms)).map(|seen| self.value_of(&seen)))
     }
 

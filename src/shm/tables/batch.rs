@@ -74,10 +74,10 @@ impl Tables {
         let mut listed = false;
         for (i, (key, found)) in keys.iter().zip(&found).enumerate() {
             match found {
-                Some(row) => {
-                    let present = self.load_row(*row, *key, now_ms, scratch);
+                Some(found) => {
+                    let present = self.load(found.words, *key, now_ms, scratch);
                     if change(i, RowWords { present, words: scratch }) == Verdict::Write {
-                        self.list_update(writer, &mut intent, *key, *row, scratch, &mut spare);
+                        self.list_update(writer, &mut intent, *key, found, scratch, &mut spare);
                         listed = true;
                     }
                 }
@@ -144,7 +144,7 @@ impl Tables {
             return Ok(Step::Again);
         };
         for (i, (row, key)) in found.iter().zip(keys).enumerate() {
-            let present = row.is_some_and(|row| self.load_row(row, *key, now_ms, scratch));
+            let present = row.is_some_and(|found| self.load(found.words, *key, now_ms, scratch));
             out(i, RowWords { present, words: scratch });
         }
         Ok(Step::Done)
@@ -153,12 +153,6 @@ impl Tables {
     /// Brings rows near that are about to be looked at.
     fn fetch_ahead(&self, keys: &[Key<'_>]) {
         self.space.fetch_ahead(&self.segment, keys.iter().map(|key| key.hash), |_| {});
-    }
-
-    /// Loads a locked row, as [`Tables::load`] does.
-    fn load_row(&self, row: u32, key: Key<'_>, now_ms: u64, scratch: &mut [u64]) -> bool {
-        let words = self.space.words(&self.segment, row);
-        words.is_some_and(|words| self.load(words, key, now_ms, scratch))
     }
 
     fn try_read_many(

@@ -213,7 +213,7 @@ impl Tables {
         scratch: &[u64],
         spare: Vec<BlockRef>,
     ) -> Result<(), Refusal> {
-        let Found { words, header, sequence, row } = *found;
+        let words = found.words;
         rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
         let differs = |&i: &usize| words[i].load(Ordering::Relaxed) != scratch[i];
         let Some(first) = (EXPIRE_WORD..scratch.len()).find(differs) else {
@@ -223,16 +223,15 @@ impl Tables {
         if first == last {
             return rows::store_word(writer, &self.space, found, first, scratch[first]);
         }
-        let change = RowChange {
-            action: action::UPDATE,
-            row,
-            meta: header.meta.load(Ordering::Relaxed),
-            sequence,
-            hash: key.hash,
-            cells: RowChange::NO_COUNTS,
-        };
         let mut intent = Intent::new();
-        self.list_image(writer, &mut intent, &change, first, &scratch[first..=last], &mut spare.into_iter());
+        self.list_image(
+            writer,
+            &mut intent,
+            &update_of(found, key),
+            first,
+            &scratch[first..=last],
+            &mut spare.into_iter(),
+        );
         intent.carry_out(writer, &self.space)
     }
 
@@ -257,22 +256,12 @@ impl Tables {
         writer: &Writer<'_>,
         intent: &mut Intent,
         key: Key<'_>,
-        row: u32,
+        found: &Found<'_>,
         scratch: &[u64],
         spare: &mut dyn Iterator<Item = BlockRef>,
     ) {
         rows::note_expiry(&self.segment, &self.space, scratch[EXPIRE_WORD]);
-        let Some(header) = self.space.header(&self.segment, row) else {
-            return;
-        };
-        let change = RowChange {
-            action: action::UPDATE,
-            row,
-            meta: header.meta.load(Ordering::Relaxed),
-            sequence: header.sequence.load(Ordering::Relaxed),
-            hash: key.hash,
-            cells: RowChange::NO_COUNTS,
-        };
+        let change = update_of(found, key);
         self.list_image(writer, intent, &change, EXPIRE_WORD, &scratch[EXPIRE_WORD..], spare);
     }
 
@@ -349,5 +338,18 @@ impl Tables {
             cells: [(cell as u32, counted.wrapping_add(1 + earlier)), RowChange::NO_COUNTS[1]],
         };
         intent.push(&self.segment, slot, self.space.id, &change, 0, &[]);
+    }
+}
+
+/// The change of words of a locked row.
+#[inline(always)]
+fn update_of(found: &Found<'_>, key: Key<'_>) -> RowChange {
+    RowChange {
+        action: action::UPDATE,
+        row: found.row,
+        meta: found.header.meta.load(Ordering::Relaxed),
+        sequence: found.sequence,
+        hash: key.hash,
+        cells: RowChange::NO_COUNTS,
     }
 }
