@@ -203,8 +203,8 @@ fn allowed(
 /// Sees to it that there is memory for what may need some: before a command, and before it is queued; before EXEC for all that is.
 fn make_room(command: &'static Command, session: &mut Session, env: &Env<'_>) -> Answer<()> {
     let is_exec = command.name == "exec";
-    let needs = if is_exec { session.transaction.has_flag("denyoom") } else { command.may_need_memory() };
-    if !needs || env.state.settings.limit().bytes == 0 {
+    let needs = || if is_exec { session.transaction.has_flag("denyoom") } else { command.may_need_memory() };
+    if env.state.settings.limit().bytes == 0 || !needs() {
         return Ok(());
     }
     let made = env.store.make_room();

@@ -13,7 +13,10 @@ use super::{
     refusal::{Answer, NOT_A_FLOAT, NOT_AN_INTEGER, Refusal, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE_FAST},
 };
-use crate::store::{Error, FieldUpdate, LongDouble, Pair, number};
+use crate::{
+    store::{Error, FieldUpdate, LongDouble, Pair, number},
+    sys::random,
+};
 
 /// The most fields that one HRANDFIELD returns, so that no request can ask for more than there is memory.
 const MAX_RANDOM: u64 = 1 << 20;
@@ -404,8 +407,7 @@ fn with_their_values(call: &Call<'_, '_>, chosen: Vec<Pair>) -> Vec<Reply> {
 }
 
 fn random_below(len: u64) -> u64 {
-    // Without random numbers any field is as good as another.
-    getrandom::u64().unwrap_or_default() % len.max(1)
+    random::quick() % len.max(1)
 }
 
 /// So many different places below `len`.
@@ -421,7 +423,7 @@ fn different(len: u64, count: u64) -> Vec<u64> {
     let mut places = HashSet::with_capacity(count as usize);
     while (places.len() as u64) < count {
         let place = random_below(len);
-        // Without random numbers the next free one.
+        // One that is taken stands for the next that is not.
         let next = (0..len).map(|step| (place + step) % len).find(|place| !places.contains(place));
         places.extend(next);
     }

@@ -11,7 +11,7 @@ use super::{
     refusal::{Answer, refuse},
     table::{Command, PLAIN, READ},
 };
-use crate::store::KvType;
+use crate::store::Error;
 
 /// Bytes of the longest string that Redis keeps within its object.
 const MAX_EMBEDDED_BYTES: usize = 44;
@@ -58,18 +58,17 @@ fn object_help(call: &mut Call<'_, '_>) -> Answer {
 
 fn encoding(call: &mut Call<'_, '_>) -> Answer {
     let key = call.key(2)?;
-    match call.kv().kind(call.db(), key)? {
-        None => Ok(Reply::Null),
-        Some(KvType::Hash) => {
-            let packed = call.kv().is_packed(call.db(), key)?;
-            Ok(Reply::Text(if packed { "listpack" } else { "hashtable" }))
-        }
-        Some(KvType::String) => {
-            let mut value = Vec::new();
-            let found = call.kv().get(call.db(), key, &mut value)?;
-            Ok(if found { Reply::from(string_encoding(&value)) } else { Reply::Null })
-        }
-    }
+    let buffers = &call.env.state.buffers;
+    let mut value = buffers.take();
+    let reply = match call.kv().get(call.db(), key, &mut value) {
+        Ok(true) => Reply::Text(string_encoding(&value)),
+        Ok(false) => Reply::Null,
+        Err(Error::WrongKind) if call.kv().is_packed(call.db(), key)? => Reply::Text("listpack"),
+        Err(Error::WrongKind) => Reply::Text("hashtable"),
+        Err(error) => return Err(error.into()),
+    };
+    buffers.recycle(Reply::Bulk(value));
+    Ok(reply)
 }
 
 /// The encoding of a string that was just set.

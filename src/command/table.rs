@@ -299,6 +299,11 @@ impl Command {
         self.flags.contains(&"denyoom")
     }
 
+    /// Whether keys are all that it is about, so that it changes nothing about its client.
+    pub(crate) fn is_about_keys(&self) -> bool {
+        self.channels.is_none() && (self.keys.0 > 0 || !self.more_specs.is_empty())
+    }
+
     /// The subcommand of this name, in any case.
     pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
         self.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))

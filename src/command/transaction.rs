@@ -79,7 +79,9 @@ struct Queued {
 
 impl Queued {
     fn new(command: &'static Command, request: &Args<'_>) -> Self {
-        let mut queued = Self { command, bytes: Vec::new(), args: Vec::with_capacity(request.len()) };
+        let bytes = request.iter().map(<[u8]>::len).sum();
+        let (bytes, args) = (Vec::with_capacity(bytes), Vec::with_capacity(request.len()));
+        let mut queued = Self { command, bytes, args };
         for arg in request.iter() {
             let start = queued.bytes.len();
             queued.bytes.extend_from_slice(arg);
@@ -232,7 +234,8 @@ fn run(transaction: &Transaction, call: &mut Call<'_, '_>) -> Answer {
     if requests.is_empty() {
         return Ok(Reply::Array(Vec::new()));
     }
-    let savepoint = Savepoint::take(call.session, env);
+    let only_keys = requests.iter().all(|queued| queued.command.is_about_keys());
+    let savepoint = Savepoint::take(call.session, env, only_keys);
     let mut too_long = false;
     let answer = env.store.atomically(|| {
         if !transaction.is_untouched(env)? {

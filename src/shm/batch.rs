@@ -14,6 +14,7 @@ use shm_layout::{
     row,
     slot::{Held, lock},
 };
+use smallvec::SmallVec;
 
 use super::{
     crash::point,
@@ -24,6 +25,9 @@ use super::{
     space::{Found, Key, Space},
 };
 
+/// One thing for each key of an operation: without an allocation for the few that most have.
+pub(super) type Few<T> = SmallVec<[T; 4]>;
+
 /// Locks the home groups and the rows of all keys, in order; `None` if a row changed hands meanwhile.
 ///
 /// # Errors
@@ -33,17 +37,17 @@ pub(super) fn lock_all<'a>(
     writer: &mut Writer<'a>,
     space: &Space,
     keys: &[Key<'_>],
-) -> Result<Option<Vec<Option<Found<'a>>>>, Refusal> {
+) -> Result<Option<Few<Option<Found<'a>>>>, Refusal> {
     let segment = writer.segment();
-    let mut homes: Vec<u32> = keys.iter().map(|key| space.home(key.hash)).collect();
+    let mut homes: Few<u32> = keys.iter().map(|key| space.home(key.hash)).collect();
     homes.sort_unstable();
     homes.dedup();
     for home in homes {
         writer.lock(Held::Group(space.id, home), &space.group(segment, home).lock)?;
     }
     point("group-locked");
-    let mut found: Vec<Option<Found<'a>>> = keys.iter().map(|key| space.find(segment, *key)).collect();
-    let mut rows: Vec<Found<'a>> = found.iter().flatten().copied().collect();
+    let mut found: Few<Option<Found<'a>>> = keys.iter().map(|key| space.find(segment, *key)).collect();
+    let mut rows: Few<Found<'a>> = found.iter().flatten().copied().collect();
     rows.sort_unstable_by_key(|found| found.row);
     rows.dedup_by_key(|found| found.row);
     for Found { row, header, .. } in rows {
@@ -72,7 +76,7 @@ pub(super) fn read_unlocked(
     let Some(gate) = gate::sequence_if_open(segment) else {
         return false;
     };
-    let mut witnesses = Vec::with_capacity(keys.len());
+    let mut witnesses = Few::with_capacity(keys.len());
     for (i, key) in keys.iter().enumerate() {
         let Some(witness) = Witness::take(segment, space, *key) else {
             return false;

@@ -36,6 +36,7 @@ use super::{
     space::Space,
     usage::{self, Judgement},
 };
+use crate::sys::random;
 
 pub use limit::MemoryUse;
 pub(crate) use limit::{Allowance, account, maintain, make_room_below_limit};
@@ -189,7 +190,7 @@ impl<'a> Evictor<'a> {
 
     fn choose_any(&self) -> Option<Victim> {
         for _ in 0..WINDOW {
-            let row = (usage::random() % self.rows) as u32;
+            let row = (random::quick() % self.rows) as u32;
             if let Some((victim, _)) = self.prey(row) {
                 return Some(victim);
             }

@@ -3,10 +3,7 @@
 //! Whoever uses a key stores its word without a lock, and only if it changes: a key that is read all the time is stored to once a second.
 //! A rival's word may win; nothing but the choice of what to evict depends on it, and what OBJECT tells.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use shm_layout::eviction::{
     Policy,
@@ -14,6 +11,7 @@ use shm_layout::eviction::{
 };
 
 use super::{segment::Segment, space::Space};
+use crate::sys::random;
 
 /// Uses that are told apart where the policy does not count.
 const MOST: u32 = 3;
@@ -104,7 +102,7 @@ fn raised(segment: &Segment, count: u32) -> u32 {
     }
     let factor = segment.header().lfu_log_factor.load(Ordering::Relaxed);
     let chance = u64::from(count.saturating_sub(LFU_START)) * u64::from(factor) + 1;
-    if random().is_multiple_of(chance) { count + 1 } else { count }
+    if random::quick().is_multiple_of(chance) { count + 1 } else { count }
 }
 
 /// Begins the word of a record that is being made.
@@ -174,23 +172,6 @@ pub(super) fn graduate(at: &AtomicU32, uses: u32) -> Option<Judgement> {
     }
     replace(at, seen, seen & !(COUNT | NEW | MET));
     Some(Judgement::Spared)
-}
-
-thread_local! {
-    static RANDOM: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A number that nobody has to trust: xorshift, seeded once for each thread.
-pub(super) fn random() -> u64 {
-    let mut state = RANDOM.get();
-    if state == 0 {
-        state = getrandom::u64().unwrap_or(1) | 1;
-    }
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    RANDOM.set(state);
-    state >> 11
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod memory_limit;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod robust;
 pub mod shared_byte;
 pub mod signal;

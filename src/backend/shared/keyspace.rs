@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+use smallvec::SmallVec;
+
 use super::{SharedStore, refused};
 use crate::{
     shm::{Change, KeyVersion, Kind, Record, SetRule},
@@ -10,8 +12,11 @@ use crate::{
         Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
         limits::MAX_BATCH_ROWS, number,
     },
-    sys::clock,
+    sys::{clock, random},
 };
+
+/// One thing for each of a few keys, without an allocation.
+type Few<T> = SmallVec<[T; 4]>;
 
 /// The expiry after a change, or nothing if that time has passed.
 fn expiry_after(expiry: Expiry, before: u64, now_ms: u64) -> Option<u64> {
@@ -207,10 +212,10 @@ impl KvBackend for SharedStore {
         }
         let now_ms = clock::now_ms();
         let mut refusal = Ok(());
-        let targets: Vec<_> = targets.iter().map(|target| (target.db, target.key, target.with_value)).collect();
+        let targets: Few<_> = targets.iter().map(|target| (target.db, target.key, target.with_value)).collect();
         let changed = self.keys.change_many(self.patience, now_ms, &targets, &mut |records| {
             refusal = Ok(());
-            let shown: Vec<_> = records.iter().map(|record| record.map(current)).collect();
+            let shown: Few<_> = records.iter().map(|record| record.map(current)).collect();
             match decide(&shown) {
                 Ok(updates) => updates
                     .into_iter()
@@ -345,9 +350,7 @@ impl KvBackend for SharedStore {
 
     fn random_key(&self, db: u8) -> Result<Option<Vec<u8>>> {
         check(db, b"")?;
-        // Without random numbers any key is as good as another.
-        let mut random = || getrandom::u64().unwrap_or_default();
-        self.keys.random(self.patience, clock::now_ms(), db, &mut random).map_err(refused)
+        self.keys.random(self.patience, clock::now_ms(), db, &mut random::quick).map_err(refused)
     }
 
     fn scan(&self, db: u8, cursor: u64, count: usize) -> Result<ScanPage> {

@@ -12,7 +12,11 @@ use super::{super::heap, Keys, record::value_block};
 impl Keys {
     /// Brings near what is known of these keys. It changes nothing, and waits for nothing.
     pub fn fetch_ahead(&self, db: u8, keys: &[&[u8]]) {
-        let hashes = keys.iter().map(|key| self.key(db, key).hash);
+        self.fetch_hashed(keys.iter().map(|key| self.key(db, key).hash));
+    }
+
+    /// As [`Keys::fetch_ahead`], of keys whose hashes are known.
+    pub(super) fn fetch_hashed(&self, hashes: impl IntoIterator<Item = u64>) {
         self.space.fetch_ahead(&self.segment, hashes, |row| self.fetch_value(row));
     }
 

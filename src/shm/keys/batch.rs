@@ -9,7 +9,8 @@ use shm_layout::{heap::CHUNK_BYTES, limits::MAX_BATCH_ROWS, row};
 
 use super::{
     super::{
-        arena, batch,
+        arena,
+        batch::{self, Few},
         gate::{self, Gate},
         heap::{self, Form, Ledger},
         journal::{CHUNK_ENTRIES, Intent},
@@ -148,7 +149,7 @@ impl Keys {
         &'a self,
         writer: &mut Writer<'a>,
         keys: &[Key<'_>],
-    ) -> Result<Option<Vec<Option<Seen>>>, Refusal> {
+    ) -> Result<Option<Few<Option<Seen>>>, Refusal> {
         let rows = batch::lock_all(writer, &self.space, keys)?;
         Ok(rows.map(|rows| rows.iter().map(|found| found.as_ref().map(Self::snapshot)).collect()))
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        batch, heap,
+        batch::{self, Few},
+        heap,
         journal::{Intent, RowChange},
         locks::Writer,
         rows::is_past,
@@ -51,7 +52,8 @@ impl Keys {
         let mut defeats = 0;
         self.with_room(patience, now_ms, &mut |writer| {
             let held = writer.held();
-            let keys: Vec<Key<'_>> = targets.iter().map(|&(db, key, _)| self.key(db, key)).collect();
+            let keys: Few<Key<'_>> = targets.iter().map(|&(db, key, _)| self.key(db, key)).collect();
+            self.fetch_hashed(keys.iter().map(|key| key.hash));
             let step = self.try_change_many(writer, now_ms, &keys, targets, defeats >= DEFEATS, change);
             writer.unlock_to(held);
             defeats += u32::from(matches!(step, Ok(Step::Again)));
@@ -72,7 +74,7 @@ impl Keys {
         let Some(looks) = looks else {
             return Ok(Step::Again);
         };
-        let records: Vec<_> = looks.iter().map(|look| look.record(now_ms)).collect();
+        let records: Few<_> = looks.iter().map(|look| look.record(now_ms)).collect();
         let mut wanted = change(&records);
         for (wanted, record) in wanted.iter_mut().zip(&records) {
             // There is nothing to remove, and what has expired is left to the sweep.
@@ -83,7 +85,7 @@ impl Keys {
         if wanted.iter().all(|wanted| *wanted == Change::Leave) {
             return Ok(Step::Done);
         }
-        let mut encoded = Vec::with_capacity(keys.len());
+        let mut encoded = Few::with_capacity(keys.len());
         for ((key, look), wanted) in keys.iter().zip(&looks).zip(&wanted) {
             encoded.push(self.encode_change(writer, *key, look.seen.as_ref(), wanted)?);
         }
@@ -98,8 +100,8 @@ impl Keys {
     }
 
     /// Looks at all keys as of one instant; `None` if they did not hold still.
-    fn look_many(&self, keys: &[Key<'_>], targets: &[(u8, &[u8], bool)]) -> Option<Vec<Look>> {
-        let mut looks = Vec::with_capacity(keys.len());
+    fn look_many(&self, keys: &[Key<'_>], targets: &[(u8, &[u8], bool)]) -> Option<Few<Look>> {
+        let mut looks = Few::with_capacity(keys.len());
         let steady = batch::read_unlocked(&self.segment, &self.space, keys, |i, found| {
             let mut value = Vec::new();
             let seen = match found {
@@ -120,7 +122,7 @@ impl Keys {
         writer: &mut Writer<'a>,
         keys: &[Key<'_>],
         targets: &[(u8, &[u8], bool)],
-    ) -> Result<Option<Vec<Look>>, Refusal> {
+    ) -> Result<Option<Few<Look>>, Refusal> {
         let found = self.lock_keys(writer, keys)?;
         let look = |(seen, target): (Option<Seen>, &(u8, &[u8], bool))| {
             let mut value = Vec::new();
@@ -212,12 +214,12 @@ impl Keys {
 }
 
 /// The counts of the databases that an operation is about.
-pub(super) struct Tallies(Vec<(u8, Tally)>);
+pub(super) struct Tallies(Few<(u8, Tally)>);
 
 impl Tallies {
     /// None yet.
     pub(super) fn new() -> Self {
-        Self(Vec::new())
+        Self(Few::new())
     }
 
     /// That of a database.
