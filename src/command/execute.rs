@@ -37,7 +37,7 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
         return Outcome::Done(Reply::Nothing);
     }
     session.touch(env.now_ms);
-    let command = known(args.get(0), session);
+    let command = session.recent.lookup(args.get(0));
     let ran = run(command, args, session, env);
     if ran.is_err() {
         env.state.bus.discard();
@@ -55,16 +55,6 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
             Outcome::Done(session.answered(Reply::Error(refusal.text())))
         }
     }
-}
-
-/// The command of this name: as a rule the one that the client sent before.
-#[inline]
-fn known(name: &[u8], session: &mut Session) -> Option<&'static Command> {
-    if let Some(recent) = session.recent.filter(|recent| recent.name.as_bytes().eq_ignore_ascii_case(name)) {
-        return Some(recent);
-    }
-    session.recent = table::lookup(name);
-    session.recent
 }
 
 /// The answer to a request that has waited too long; it will not be executed again.

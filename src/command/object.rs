@@ -49,7 +49,7 @@ const OBJECT: &[Command] = &[
 ];
 
 const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
-    Command::sub(full_name, arity, handler)
+    Command::sub(full_name, arity, handler).complexity("O(1)")
 }
 
 fn object_help(call: &mut Call<'_, '_>) -> Answer {

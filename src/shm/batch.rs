@@ -39,13 +39,7 @@ pub(super) fn lock_all<'a>(
     keys: &[Key<'_>],
 ) -> Result<Option<Few<Option<Found<'a>>>>, Refusal> {
     let segment = writer.segment();
-    let mut homes: Few<u32> = keys.iter().map(|key| space.home(key.hash)).collect();
-    homes.sort_unstable();
-    homes.dedup();
-    for home in homes {
-        writer.lock(Held::Group(space.id, home), &space.group(segment, home).lock)?;
-    }
-    point("group-locked");
+    lock_homes(writer, space, keys.iter().copied())?;
     let mut found: Few<Option<Found<'a>>> = keys.iter().map(|key| space.find(segment, *key)).collect();
     let mut rows: Few<Found<'a>> = found.iter().flatten().copied().collect();
     rows.sort_unstable_by_key(|found| found.row);
@@ -63,6 +57,27 @@ pub(super) fn lock_all<'a>(
         }
     }
     Ok(Some(found))
+}
+
+/// Locks the home groups of keys, in order.
+///
+/// # Errors
+///
+/// [`Refusal::Busy`].
+pub(super) fn lock_homes<'k>(
+    writer: &mut Writer<'_>,
+    space: &Space,
+    keys: impl Iterator<Item = Key<'k>>,
+) -> Result<(), Refusal> {
+    let segment = writer.segment();
+    let mut homes: Few<u32> = keys.map(|key| space.home(key.hash)).collect();
+    homes.sort_unstable();
+    homes.dedup();
+    for home in homes {
+        writer.lock(Held::Group(space.id, home), &space.group(segment, home).lock)?;
+    }
+    point("group-locked");
+    Ok(())
 }
 
 /// Reads all keys without a lock: `read` is told of each, which one it is and where it was found, and says whether what it read

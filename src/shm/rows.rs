@@ -336,18 +336,33 @@ pub(crate) fn list_delete(
     intent: &mut Intent,
     earlier: i64,
 ) -> (u8, Vec<u8>) {
-    let (segment, slot) = (writer.segment(), writer.slot());
-    let (Some(header), Some(words)) = (space.header(segment, row), space.words(segment, row)) else {
+    let segment = writer.segment();
+    let Some(found) = space.row(segment, row) else {
         return (0, Vec::new());
     };
-    let meta = header.meta.load(Ordering::Relaxed);
+    let meta = found.header.meta.load(Ordering::Relaxed);
     let mut key = Vec::new();
-    read_key(segment, space, meta, words, &mut key);
+    read_key(segment, space, meta, found.words, &mut key);
     let db = if space.id == KEYS_SPACE { (row::flags(meta) & keys::flag::DB) as u8 } else { 0 };
+    list_deletion(writer, space, &found, (db, segment.hash(&key, db)), intent, earlier);
+    (db, key)
+}
+
+/// As [`list_delete`], of a row whose database and hash are known.
+pub(crate) fn list_deletion(
+    writer: &Writer<'_>,
+    space: &Space,
+    found: &Found<'_>,
+    (db, hash): (u8, u64),
+    intent: &mut Intent,
+    earlier: i64,
+) {
+    let slot = writer.slot();
+    let meta = found.header.meta.load(Ordering::Relaxed);
     let cells = match space.id {
         KEYS_SPACE => {
-            kv::list_old_blocks(slot, meta, words);
-            kv::cells_without(slot, db, header.expire_at.load(Ordering::Relaxed) != 0)
+            kv::list_old_blocks(slot, meta, found.words);
+            kv::cells_without(slot, db, found.header.expire_at.load(Ordering::Relaxed) != 0)
         }
         id => {
             let cell = slot::row_cell(id);
@@ -355,16 +370,9 @@ pub(crate) fn list_delete(
             [(cell as u32, counted.wrapping_sub(1 + earlier)), RowChange::NO_COUNTS[1]]
         }
     };
-    let change = RowChange {
-        action: action::DELETE,
-        row,
-        meta,
-        sequence: header.sequence.load(Ordering::Relaxed),
-        hash: segment.hash(&key, db),
-        cells,
-    };
-    intent.push(segment, slot, space.id, &change, 0, &[]);
-    (db, key)
+    let sequence = found.header.sequence.load(Ordering::Relaxed);
+    let change = RowChange { action: action::DELETE, row: found.row, meta, sequence, hash, cells };
+    intent.push(writer.segment(), slot, space.id, &change, 0, &[]);
 }
 
 /// Appends a row's key to `out`.

@@ -129,8 +129,8 @@ impl Keys {
         Ok(Step::Done)
     }
 
-    pub(super) fn claim_many<'a>(&'a self, writer: &mut Writer<'a>, count: usize) -> Option<Vec<FreeRow>> {
-        let mut claimed = Vec::with_capacity(count);
+    pub(super) fn claim_many<'a>(&'a self, writer: &mut Writer<'a>, count: usize) -> Option<Few<FreeRow>> {
+        let mut claimed = Few::with_capacity(count);
         while claimed.len() < count {
             match self.claim(writer) {
                 Some(free) => claimed.push(free),

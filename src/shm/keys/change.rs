@@ -230,7 +230,12 @@ impl Keys {
         }
         let mut intent = Intent::new();
         match encoded {
-            None => drop(rows::list_delete(writer, &self.space, seen.row, &mut intent, 0)),
+            None => {
+                let mut tally = Tally::of(writer.slot(), key.db);
+                self.list_removal(writer, &mut intent, key, seen, &mut tally);
+                let blocks = seen.value_block().into_iter().chain(seen.key_block());
+                blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
+            }
             Some(encoded) => {
                 if self.update_word(writer, seen, &encoded, matches!(wanted, Change::Set(..)))? {
                     return Ok(Step::Done);

@@ -16,6 +16,7 @@ use super::{
     super::{
         heap::{self, Form},
         locks::Writer,
+        mem::append,
         segment::{Refusal, Segment},
         space::Key,
     },
@@ -134,11 +135,7 @@ pub(crate) fn read_key(segment: &Segment, meta: u32, words: &[AtomicU64], out: &
     match key_block(meta, words[KEY_WORD].load(Ordering::Relaxed)) {
         Some((block, form)) => heap::read_formed(segment, block, form, len, out),
         None if len <= SHORT_KEY => {
-            let start = out.len();
-            words[KEY_WORD..]
-                .iter()
-                .for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
-            out.truncate(start + len);
+            append(&words[KEY_WORD..][..len.div_ceil(8)], len, out);
             true
         }
         None => false,

@@ -99,10 +99,8 @@ impl Keys {
             from.read_value(&self.segment, &mut value);
             return self.encode(writer, key, &value, from.expire_at(), to);
         };
-        // As for an integer: the value is one word.
-        let mut encoded = self.encode(writer, key, b"0", from.expire_at(), to)?;
-        const VALUE: u16 = flag::ENCODING | flag::TYPE;
-        encoded.flags = (encoded.flags & !VALUE) | (from.flags() & VALUE);
+        let (mut encoded, _) = self.encode_key(writer, key, from.expire_at(), to)?;
+        encoded.flags |= from.flags() & (flag::ENCODING | flag::TYPE);
         encoded.words[LEN_WORD] = from.words[LEN_WORD];
         encoded.words[VALUE_WORD] = block.0;
         Ok(encoded)

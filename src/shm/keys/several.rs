@@ -89,12 +89,8 @@ impl Keys {
         for ((key, look), wanted) in keys.iter().zip(&looks).zip(&wanted) {
             encoded.push(self.encode_change(writer, *key, look.seen.as_ref(), wanted)?);
         }
-        if !lock_first {
-            let found = self.lock_keys(writer, keys)?;
-            let place = |seen: &Option<Seen>| seen.map(|seen| (seen.row, seen.sequence));
-            if !found.is_some_and(|found| found.iter().zip(&looks).all(|(now, look)| place(now) == place(&look.seen))) {
-                return Ok(Step::Again);
-            }
+        if !lock_first && !self.lock_looked(writer, keys, &looks)? {
+            return Ok(Step::Again);
         }
         self.carry_out_many(writer, keys, &looks, &wanted, &encoded)
     }
@@ -130,6 +126,25 @@ impl Keys {
             Look { seen, value, sound }
         };
         Ok(found.map(|found| found.into_iter().zip(targets).map(look).collect()))
+    }
+
+    /// Locks what was looked at: the home groups of keys that are absent and then the records of the others, in order; false if one
+    /// has changed since.
+    fn lock_looked<'a>(&'a self, writer: &mut Writer<'a>, keys: &[Key<'_>], looks: &[Look]) -> Result<bool, Refusal> {
+        let absent = || keys.iter().zip(looks).filter(|(_, look)| look.seen.is_none()).map(|(key, _)| *key);
+        batch::lock_homes(writer, &self.space, absent())?;
+        if absent().any(|key| self.space.find(&self.segment, key).is_some()) {
+            return Ok(false);
+        }
+        let mut records: Few<Seen> = looks.iter().filter_map(|look| look.seen).collect();
+        records.sort_unstable_by_key(|seen| seen.row);
+        records.dedup_by_key(|seen| seen.row);
+        for seen in &records {
+            if !self.lock_seen(writer, seen)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn encode_change(

@@ -181,7 +181,7 @@ impl Tables {
             Verdict::Remove if !present => Ok(()),
             Verdict::Remove => {
                 let mut intent = Intent::new();
-                rows::list_delete(writer, &self.space, found.row, &mut intent, 0);
+                rows::list_deletion(writer, &self.space, found, (0, key.hash), &mut intent, 0);
                 intent.carry_out(writer, &self.space)
             }
             Verdict::Write => self.store(writer, key, found, scratch, spare),
