@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Acl, Buffers, Bus, Clients, Meter, Monitors, Notices, PubSub, Session, Settings, SlowLog, Tracking, pubsub,
+    Acl, Buffers, Bus, Clients, Meter, Monitors, Notices, PubSub, Recent, Session, Settings, SlowLog, Tracking, pubsub,
     refusal::{Answer, Refusal},
 };
 use crate::{
@@ -58,6 +58,8 @@ pub struct WorkerState {
     pub meter: Meter,
     /// The commands that took long.
     pub slow_log: SlowLog,
+    /// Names of commands that were read of late.
+    pub recent: Recent,
     /// Buffers for replies.
     pub buffers: Buffers,
     /// A client has asked for the end of the server.
@@ -114,6 +116,7 @@ impl WorkerState {
             monitors: Monitors::new(store, worker),
             meter: Meter::new(store, worker),
             slow_log: SlowLog::open(store)?,
+            recent: Recent::default(),
             buffers: Buffers::default(),
             end_is_wanted: Cell::new(false),
             run_id,

@@ -37,7 +37,7 @@ pub fn execute(args: &Args<'_>, session: &mut Session, env: &Env<'_>) -> Outcome
         return Outcome::Done(Reply::Nothing);
     }
     session.touch(env.now_ms);
-    let command = session.recent.lookup(args.get(0));
+    let command = env.state.recent.lookup(args.get(0));
     let ran = run(command, args, session, env);
     if ran.is_err() {
         env.state.bus.discard();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{
     Proto, Reply, Subscriptions,
     acl::{self, Account},
-    table::{self, Command},
+    table::Command,
     transaction::Transaction,
 };
 
@@ -62,33 +62,6 @@ pub(crate) struct Standing {
     pub(crate) redirect: i64,
 }
 
-/// The name that a client wrote last, and its command: what it writes next is the same as a rule, to the letter.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Recent {
-    name: [u8; 16],
-    command: Option<&'static Command>,
-}
-
-impl Recent {
-    /// The command of this name, in any case.
-    #[inline]
-    pub(super) fn lookup(&mut self, name: &[u8]) -> Option<&'static Command> {
-        if let Some(command) = self.command.filter(|command| command.name.len() == name.len())
-            && self.name.starts_with(name)
-        {
-            return Some(command);
-        }
-        self.command = table::lookup(name).filter(|_| name.len() <= self.name.len());
-        match self.command {
-            Some(command) => {
-                self.name[..name.len()].copy_from_slice(name);
-                Some(command)
-            }
-            None => table::lookup(name),
-        }
-    }
-}
-
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -132,8 +105,6 @@ pub struct Session {
     pub active_ms: u64,
     /// The last command, as CLIENT LIST shows it.
     pub last_command: &'static str,
-    /// What the last request named.
-    pub(super) recent: Recent,
     /// Commands executed.
     pub commands: u64,
     /// Close the connection once everything up to here was answered.
@@ -181,7 +152,6 @@ impl Session {
             created_ms: 0,
             active_ms: 0,
             last_command: "NULL",
-            recent: Recent::default(),
             commands: 0,
             close_after_reply: false,
             subscriptions: Subscriptions::default(),

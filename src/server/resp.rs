@@ -398,7 +398,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<Option<usize>, ProtocolError> {
         if ahead.is_empty() && session.authenticated && self.parser.is_at_start() {
             ahead.look(batch, env.config.max_value);
-            ahead.with_keys(batch, |keys| env.store.kv().fetch_ahead(session.db, keys));
+            let place = |name: &[u8]| env.state.recent.key_place(name);
+            ahead.with_keys(batch, place, |keys| env.store.kv().fetch_ahead(session.db, keys));
         }
         match ahead.take() {
             Some(len) => {

@@ -78,14 +78,16 @@ impl Ahead {
         &self.args[taken.0..taken.1]
     }
 
-    /// Hands the first arguments of all requests in `buf` to `with`, if there are several.
-    pub fn with_keys<'a>(&self, buf: &'a [u8], with: impl FnOnce(&[&'a [u8]])) {
+    /// Hands one argument of each request in `buf` to `with`, if there are several: the one whose number `place` says for the
+    /// request's name; 0: none.
+    pub fn with_keys<'a>(&self, buf: &'a [u8], place: impl Fn(&[u8]) -> usize, with: impl FnOnce(&[&'a [u8]])) {
         let mut keys: [&[u8]; REQUESTS] = [&[]; REQUESTS];
         let (mut found, mut at) = (0, 0);
         for request in &self.requests[..self.count] {
-            let (first, end) = request.args;
-            if let Some(range) = self.args[first..end].get(1).filter(|range| range.len() <= LONGEST_KEY) {
-                keys[found] = &buf[at..][range.clone()];
+            let (args, bytes) = (&self.args[request.args.0..request.args.1], &buf[at..]);
+            let place = args.first().map_or(0, |name| place(&bytes[name.clone()]));
+            if let Some(key) = args.get(place).filter(|key| place > 0 && key.len() <= LONGEST_KEY) {
+                keys[found] = &bytes[key.clone()];
                 found += 1;
             }
             at += request.len;
@@ -134,7 +136,8 @@ mod tests {
         let mut ahead = Ahead::default();
         ahead.look(buf, 100);
         let mut keys = Vec::new();
-        ahead.with_keys(buf, |found| keys.extend_from_slice(found));
+        let place = |name: &[u8]| if name == b"OBJECT" { 2 } else { usize::from(name != b"TIME") };
+        ahead.with_keys(buf, place, |found| keys.extend_from_slice(found));
         let (mut requests, mut at) = (Vec::new(), 0);
         while let Some(len) = ahead.take() {
             requests.push(ahead.args().iter().map(|range| &buf[at..][range.clone()]).collect());
@@ -146,10 +149,12 @@ mod tests {
 
     #[test]
     fn whole_requests_are_read_and_the_rest_is_left() {
-        let buf = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$2\r\nbc\r\n$0\r\n\r\n*2\r\n$3\r\nGET\r\n$5\r\nab";
+        let buf = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$2\r\nbc\r\n$0\r\n\r\n*3\r\n$6\r\nOBJECT\r\n$1\r\nx\r\n$1\r\nd\r\n*2\r\n$4\r\nTIME\r\n$1\r\nx\r\n*2\r\n$3\r\nGET\r\n$5\r\nab";
         let (requests, keys) = all(buf);
-        assert_eq!(requests, [vec![&b"GET"[..], b"a"], vec![b"PING"], vec![b"SET", b"bc", b""]]);
-        assert_eq!(keys, [b"a", &b"bc"[..]]);
+        let plain =
+            [vec!["GET", "a"], vec!["PING"], vec!["SET", "bc", ""], vec!["OBJECT", "x", "d"], vec!["TIME", "x"]];
+        assert_eq!(requests, plain.map(|request| request.into_iter().map(str::as_bytes).collect::<Vec<_>>()));
+        assert_eq!(keys, [b"a", &b"bc"[..], b"d"]);
     }
 
     #[test]
@@ -180,13 +185,14 @@ mod tests {
             words in proptest::collection::vec(proptest::sample::select(vec!["*1\r\n", "*2\r\n", "*0\r\n", "$1\r\n", "$3\r\n", "a\r\n", "abc\r\n", "$0\r\n", "\r\n", "GET a\r\n", "*", "$", "0"]), 0..12),
         ) {
             let mut buf = words.concat().into_bytes();
-            let (read, _) = { let buf = buf.clone(); let (requests, keys) = all(&buf); (requests.iter().map(|args| args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>()).collect::<Vec<_>>(), keys.len()) };
+            let unread = buf.clone();
+            let (read, _) = all(&unread);
             let (mut parser, mut ranges, mut at) = (Parser::new(RequestLimits::for_values_of(100)), Vec::new(), 0);
             for request in read {
                 let parsed = parser.next(&mut buf[at..], &mut ranges);
                 let len = parsed.expect("what is read is right").expect("what is read is whole");
-                let args: Vec<_> = ranges.iter().map(|range| buf[at..][range.clone()].to_vec()).collect();
-                proptest::prop_assert_eq!(&args, &request);
+                let args: Vec<&[u8]> = ranges.iter().map(|range| &buf[at..][range.clone()]).collect();
+                proptest::prop_assert_eq!(args, request);
                 at += len;
             }
         }
