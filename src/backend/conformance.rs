@@ -178,6 +178,8 @@ macro_rules! suite {
                 a_write_to_an_expired_key_makes_a_new_one
                 the_sweep_frees_expired_keys
                 keys_that_go_are_told_of_while_somebody_listens
+                copies_have_value_and_expiry
+                what_is_no_string_is_not_copied_but_replaced
                 rename_moves_value_and_expiry
                 rename_if_absent_spares_the_target
                 rename_onto_itself_changes_nothing

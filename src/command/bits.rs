@@ -332,7 +332,8 @@ fn combine_in_one_step(
 ) -> Result<(usize, bool)> {
     let db = call.db();
     // Every key once: the target first, and each source's place among them.
-    let mut targets = vec![Target { db, key: target, with_value: sources.contains(&target) }];
+    let mut targets = Vec::with_capacity(sources.len() + 1);
+    targets.push(Target { db, key: target, with_value: sources.contains(&target) });
     let mut places = Vec::with_capacity(sources.len());
     for &key in sources {
         let place = targets.iter().position(|known| known.key == key).unwrap_or(targets.len());

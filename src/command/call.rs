@@ -26,7 +26,12 @@ impl<'a> Call<'a, '_> {
 
     /// The arguments from `first` on, every `step`-th, as keys of the key-value space.
     pub(crate) fn keys(&self, first: usize, step: usize) -> Answer<Vec<&'a [u8]>> {
-        self.args.from(first).step_by(step).map(check_key).collect()
+        // A fallible iterator does not say how many there will be.
+        let mut keys = Vec::with_capacity(self.args.len().saturating_sub(first).div_ceil(step));
+        for key in self.args.from(first).step_by(step) {
+            keys.push(check_key(key)?);
+        }
+        Ok(keys)
     }
 
     /// Argument `index` as a value, or a part of one.

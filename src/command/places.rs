@@ -9,7 +9,7 @@ use super::{
     table::{Command, DELETE_FAST, WRITE},
     whole,
 };
-use crate::store::{Expiry, KvType, Target, Update, limits::DATABASES};
+use crate::store::{Error, limits::DATABASES};
 
 const SAME: &str = "ERR source and destination objects are the same";
 const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
@@ -63,23 +63,10 @@ fn copy(call: &mut Call<'_, '_>) -> Answer {
     if db == call.db() && from == to {
         return refuse(SAME);
     }
-    let targets = [Target { db: call.db(), key: from, with_value: true }, Target { db, key: to, with_value: false }];
-    let (mut copied, mut is_hash) = (false, false);
-    call.kv().update_many(&targets, &mut |shown| {
-        let source = shown[0].filter(|_| replace || shown[1].is_none());
-        is_hash = source.is_some_and(|source| source.kind == KvType::Hash);
-        copied = source.is_some();
-        let expiry = |at_ms: Option<u64>| at_ms.map_or(Expiry::Never, Expiry::At);
-        let update = match source {
-            Some(_) if is_hash => Update::Leave,
-            Some(source) => Update::Set(source.string()?.to_vec().into(), expiry(source.expires_at)),
-            None => Update::Leave,
-        };
-        Ok(vec![Update::Leave, update])
-    })?;
-    if is_hash {
-        copied = copy_whole(call, from, (db, to), replace)?;
-    }
+    let copied = match call.kv().copy((call.db(), from), (db, to), replace) {
+        Err(Error::WrongKind) => copy_whole(call, from, (db, to), replace)?,
+        copied => copied?,
+    };
     if copied {
         call.count_writes(1);
         call.notify_in(db, Class::Generic, "copy_to", to);

@@ -193,6 +193,13 @@ pub trait KvBackend: HashBackend {
     ///
     /// [`Error::NoSuchKey`](super::Error::NoSuchKey) if `from` is absent.
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool>;
+    /// Copies a string, with its expiry, to another key or database, which is overwritten only if that is to be `replaced`. False: there is
+    /// no such key, or there is a target.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKind`](super::Error::WrongKind) if the value is no string.
+    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool>;
     /// Moves a key to another database, with value and expiry; false if it is absent, or if there is such a key already.
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool>;
     /// Swaps two databases, with all that is in them, in one step.

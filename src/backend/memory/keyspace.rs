@@ -375,6 +375,19 @@ impl KvBackend for MemoryKeyspace {
         Ok(true)
     }
 
+    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool> {
+        let target = |(db, key), with_value| Target { db, key, with_value };
+        let mut copied = false;
+        self.update_many(&[target(from, true), target(to, false)], &mut |shown| {
+            let source = shown[0].filter(|_| replaced || shown[1].is_none());
+            copied = source.is_some();
+            let Some(source) = source else { return Ok(vec![Update::Leave; 2]) };
+            let expiry = source.expires_at.map_or(Expiry::Never, Expiry::At);
+            Ok(vec![Update::Leave, Update::Set(source.string()?.to_vec().into(), expiry)])
+        })?;
+        Ok(copied)
+    }
+
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
         check(db, key)?;
         check(to, key)?;

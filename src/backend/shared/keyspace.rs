@@ -338,6 +338,13 @@ impl KvBackend for SharedStore {
         self.relocate((db, from), (db, to), if_absent)?.ok_or(Error::NoSuchKey)
     }
 
+    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool> {
+        check(from.0, from.1)?;
+        check(to.0, to.1)?;
+        let copied = self.keys.copy(self.patience, clock::now_ms(), from, to, replaced).map_err(refused)?;
+        copied.ok_or(Error::WrongKind)
+    }
+
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
         Ok(self.relocate((db, key), (to, key), true)?.unwrap_or(false))
     }

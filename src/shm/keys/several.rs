@@ -89,7 +89,7 @@ impl Keys {
         for ((key, look), wanted) in keys.iter().zip(&looks).zip(&wanted) {
             encoded.push(self.encode_change(writer, *key, look.seen.as_ref(), wanted)?);
         }
-        if !lock_first && !self.lock_looked(writer, keys, &looks)? {
+        if !lock_first && !self.lock_looked(writer, keys, looks.iter().map(|look| look.seen))? {
             return Ok(Step::Again);
         }
         self.carry_out_many(writer, keys, &looks, &wanted, &encoded)
@@ -130,13 +130,18 @@ impl Keys {
 
     /// Locks what was looked at: the home groups of keys that are absent and then the records of the others, in order; false if one
     /// has changed since.
-    fn lock_looked<'a>(&'a self, writer: &mut Writer<'a>, keys: &[Key<'_>], looks: &[Look]) -> Result<bool, Refusal> {
-        let absent = || keys.iter().zip(looks).filter(|(_, look)| look.seen.is_none()).map(|(key, _)| *key);
+    pub(super) fn lock_looked<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        keys: &[Key<'_>],
+        looked: impl Iterator<Item = Option<Seen>> + Clone,
+    ) -> Result<bool, Refusal> {
+        let absent = || keys.iter().zip(looked.clone()).filter(|(_, seen)| seen.is_none()).map(|(key, _)| *key);
         batch::lock_homes(writer, &self.space, absent())?;
         if absent().any(|key| self.space.find(&self.segment, key).is_some()) {
             return Ok(false);
         }
-        let mut records: Few<Seen> = looks.iter().filter_map(|look| look.seen).collect();
+        let mut records: Few<Seen> = looked.clone().flatten().collect();
         records.sort_unstable_by_key(|seen| seen.row);
         records.dedup_by_key(|seen| seen.row);
         for seen in &records {

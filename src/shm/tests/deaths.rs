@@ -374,6 +374,8 @@ deaths! {
         Keys::new(segment).change(None, NOW, 0, b"tree", false, &mut |_| Change::Remove).unwrap();
     };
     key_add: some_keys, |segment| { Keys::new(segment).add_int(None, NOW, 0, b"number", 1).unwrap(); };
+    key_copy: some_keys, |segment| { Keys::new(segment).copy(None, NOW, (0, b"block"), (7, b"new"), false).unwrap(); };
+    key_copy_over: some_keys, |segment| { Keys::new(segment).copy(None, NOW, (0, b"tree"), (0, b"block"), true).unwrap(); };
     key_rename: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (0, b"block"), false).unwrap(); };
     key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"block"), (0, b"new"), false).unwrap(); };
     key_batch: some_keys, |segment| {

@@ -305,6 +305,8 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation!(Keys "key-persist" on [SOME], |c| said(
         c.store.kv().expire(0, b"expiring", Expiry::Never, ExpireRule::Always)
     )),
+    operation!(Keys "copy" on [SOME, OVERFLOW], |c| said(c.store.kv().copy((0, b"small"), (0, b"new"), false))),
+    operation!(Keys "copy-over" on [SOME, HOT], |c| said(c.store.kv().copy((0, b"block"), (0, b"small"), true))),
     operation!(Keys "rename" on [SOME, OVERFLOW], |c| said(c.store.kv().rename(0, b"small", b"new", false))),
     operation!(Keys "rename-over" on [SOME, OVERFLOW, HOT], |c| said(c.store.kv().rename(0, b"small", b"block", false))),
     operation!(Keys "rename-block" on [SOME], |c| said(c.store.kv().rename(0, b"block", b"new", false))),
