@@ -258,6 +258,10 @@ impl Backend for MemoryStore {
         &self.bus
     }
 
+    fn random(&self) -> u64 {
+        crate::sys::random::quick()
+    }
+
     fn statistics(&self) -> &dyn Statistics {
         &self.common.statistics
     }

@@ -23,7 +23,7 @@ use crate::{
         Backend, Bus, Departed, Departures, Error, Interest, KvBackend, Made, MemoryLimit, MemoryUse, Result, Schema,
         Stat, Statistics, Store, TableBackend, TableInfo, TableSpec,
     },
-    sys::clock,
+    sys::{clock, random},
 };
 
 use table::SharedTable;
@@ -182,6 +182,10 @@ impl Backend for SharedStore {
 
     fn bus(&self) -> &dyn Bus {
         self
+    }
+
+    fn random(&self) -> u64 {
+        random::quick()
     }
 
     fn statistics(&self) -> &dyn Statistics {

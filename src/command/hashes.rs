@@ -13,10 +13,7 @@ use super::{
     refusal::{Answer, NOT_A_FLOAT, NOT_AN_INTEGER, Refusal, SYNTAX, refuse, wrong_arity},
     table::{Command, DELETE_FAST, READ, READ_FAST, WRITE_FAST},
 };
-use crate::{
-    store::{Error, FieldUpdate, LongDouble, Pair, number},
-    sys::random,
-};
+use crate::store::{Error, FieldUpdate, LongDouble, Pair, Store, number};
 
 /// The most fields that one HRANDFIELD returns, so that no request can ask for more than there is memory.
 const MAX_RANDOM: u64 = 1 << 20;
@@ -369,8 +366,9 @@ fn wanted(call: &Call<'_, '_>) -> Answer<i64> {
 }
 
 fn hrandfield(call: &mut Call<'_, '_>) -> Answer {
+    let store = call.env.store;
     if call.args.len() == 2 {
-        let mut chosen = chosen(call, false, &mut |len| vec![random_below(len)])?;
+        let mut chosen = chosen(call, false, &mut |len| vec![random_below(store, len)])?;
         return Ok(chosen.pop().map_or(Reply::Null, |(field, _)| Reply::Bulk(field)));
     }
     let wanted = wanted(call)?;
@@ -387,8 +385,8 @@ fn hrandfield(call: &mut Call<'_, '_>) -> Answer {
         return refuse(format!("ERR value is out of range, at most {MAX_RANDOM} fields are returned at once"));
     }
     let chosen = chosen(call, with_values, &mut |len| match wanted < 0 {
-        true => (0..most).map(|_| random_below(len)).collect(),
-        false => different(len, most.min(len)),
+        true => (0..most).map(|_| random_below(store, len)).collect(),
+        false => different(store, len, most.min(len)),
     })?;
     Ok(Reply::Array(if with_values { with_their_values(call, chosen) } else { only_fields(chosen) }))
 }
@@ -406,23 +404,23 @@ fn with_their_values(call: &Call<'_, '_>, chosen: Vec<Pair>) -> Vec<Reply> {
     }
 }
 
-fn random_below(len: u64) -> u64 {
-    random::quick() % len.max(1)
+fn random_below(store: &Store, len: u64) -> u64 {
+    store.random() % len.max(1)
 }
 
 /// So many different places below `len`.
-fn different(len: u64, count: u64) -> Vec<u64> {
+fn different(store: &Store, len: u64, count: u64) -> Vec<u64> {
     if count > len / 2 {
         let mut places: Vec<u64> = (0..len).collect();
         for at in 0..count {
-            places.swap(at as usize, (at + random_below(len - at)) as usize);
+            places.swap(at as usize, (at + random_below(store, len - at)) as usize);
         }
         places.truncate(count as usize);
         return places;
     }
     let mut places = HashSet::with_capacity(count as usize);
     while (places.len() as u64) < count {
-        let place = random_below(len);
+        let place = random_below(store, len);
         // One that is taken stands for the next that is not.
         let next = (0..len).map(|step| (place + step) % len).find(|place| !places.contains(place));
         places.extend(next);

@@ -747,6 +747,9 @@ impl Backend for Sticky {
     fn take_departures(&self) -> Option<crate::store::Departures> {
         self.store.take_departures()
     }
+    fn random(&self) -> u64 {
+        self.store.random()
+    }
     fn interest(&self) -> crate::store::Interest<'_> {
         self.store.interest()
     }

@@ -156,6 +156,12 @@ impl Store {
         result.unwrap_or(Err(Error::Busy))
     }
 
+    /// A number that nobody has to trust, to choose one of many by.
+    #[must_use]
+    pub(crate) fn random(&self) -> u64 {
+        self.backend.random()
+    }
+
     /// Counts of what the workers did.
     #[must_use]
     pub fn statistics(&self) -> &dyn Statistics {

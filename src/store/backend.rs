@@ -64,6 +64,8 @@ pub trait Backend: Send + Sync {
     fn bus(&self) -> &dyn Bus;
     /// Counts of what the workers did.
     fn statistics(&self) -> &dyn Statistics;
+    /// A number that nobody has to trust.
+    fn random(&self) -> u64;
     /// Who wants to be told of what.
     fn interest(&self) -> Interest<'_>;
     /// The hash of a key by which interest in it is noted; the same in all processes.
