@@ -144,6 +144,7 @@ fn play(cast: Cast) {
     }
     eprintln!("{}: {rounds} rounds, {:.1} s recorded, {strokes:?}, {tally:?}", cast.name, recorded.as_secs_f64());
     assert!(tally.operations > 200, "hardly anything was recorded");
+    assert!(100 * tally.undecided <= tally.histories, "too few histories were decided");
     assert!(strokes.kills > 0 && tally.unknown > 0, "the kills missed the clients");
     // Nobody is stopped for as long as `--lock-wait`, and the dead hold nothing.
     assert_eq!(tally.refused, 0, "somebody waited in vain for what nobody holds");
