@@ -2,6 +2,8 @@
 //!
 //! Bit 0 is the highest bit of the first byte. A value goes on with zeros behind its end.
 
+pub(super) mod bitfield;
+
 use std::borrow::Cow;
 
 use super::{

@@ -1,5 +1,9 @@
 //! CLIENT: what connections are called and how they behave, who is there, and how to be rid of them.
 
+pub(super) mod client_filter;
+pub(super) mod clients;
+pub(super) mod pause;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -8,7 +12,6 @@ use super::{
     client_filter::Filter,
     clients::ClientInfo,
     introspect::help,
-    pause,
     refusal::{Answer, Refusal, SYNTAX, refuse},
     session::Replies,
     table::{ADMIN, Command, PLAIN, PLAIN_NOSCRIPT},

@@ -1,13 +1,15 @@
 //! Commands about commands: COMMAND and the HELP of the others, all served from the one table.
 
+pub(super) mod foreign;
+pub(super) mod usage;
+
 use super::{
     Reply,
     call::Call,
-    foreign, glob,
+    glob,
     keyspec::{Access, Find, KeySpec, NOT_KEY},
     refusal::{Answer, SYNTAX, refuse},
     table::{self, CATEGORIES, Command, PLAIN},
-    usage,
 };
 
 pub(crate) const COMMANDS: &[Command] = &[Command::new("command", -1, command)

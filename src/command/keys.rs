@@ -1,5 +1,11 @@
 //! Commands on the keys of the key-value space, whatever their values are.
 
+pub(super) mod dump;
+pub(super) mod object;
+pub(super) mod places;
+pub(super) mod rdb;
+pub(super) mod whole;
+
 use super::{
     Class, Reply,
     call::Call,

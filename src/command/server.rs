@@ -1,11 +1,20 @@
 //! Commands about the server: INFO, CONFIG, TIME, STATS.
 
+pub(super) mod absent;
+pub(super) mod functions;
+pub(super) mod info;
+pub(super) mod latency;
+pub(super) mod memory;
+pub(super) mod monitor;
+pub(super) mod parameters;
+pub(super) mod settings;
+pub(super) mod slowlog;
+pub(super) mod waiting;
+
 use super::{
     Reply,
     call::Call,
-    info,
     introspect::help,
-    parameters,
     refusal::{Answer, refuse, wrong_arity},
     settings::Unsettable,
     table::{ADMIN, Command, PLAIN, PLAIN_FAST},

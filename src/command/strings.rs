@@ -1,9 +1,14 @@
 //! Commands on the values of the key-value space.
 
+pub(super) mod compare;
+pub(super) mod lcs;
+pub(super) mod msetex;
+pub(super) mod ranges;
+
+use self::compare::Comparison;
 use super::{
     Class, Reply,
     call::Call,
-    compare::{self, Comparison},
     expiry::{self, Clock},
     keyspec::{OW_INSERT, OW_UPDATE, RO, RW_ACCESS_DELETE, RW_ACCESS_UPDATE, RW_INSERT, access_of_set},
     refusal::{Answer, NOT_A_FLOAT, Refusal, SYNTAX, refuse, wrong_arity},

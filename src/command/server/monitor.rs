@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, io::Write as _};
 
-use super::{
+use crate::command::{
     Args, Env, Message, Reply, Session,
     call::Call,
     refusal::Answer,
@@ -23,7 +23,7 @@ const SHOWN_ARGS: usize = 32;
 /// Between two arguments.
 const SEPARATOR: &[u8] = b" \"";
 /// What is shown in place of a secret.
-pub(super) const REDACTED: &[u8] = b"(redacted)";
+pub(in crate::command) const REDACTED: &[u8] = b"(redacted)";
 
 /// The clients of this worker that are shown commands.
 pub struct Monitors {
@@ -131,7 +131,7 @@ fn line_of(
 }
 
 /// Whether argument `at` is a name or password that nobody should see.
-pub(super) fn is_secret(args: &Args<'_>, command: &Command, at: usize) -> bool {
+pub(in crate::command) fn is_secret(args: &Args<'_>, command: &Command, at: usize) -> bool {
     match command.full_name {
         "auth" => at > 0,
         "acl|setuser" => at > 2,

@@ -1,6 +1,6 @@
 //! BITFIELD: integers of any width at any place of a value.
 
-use super::{
+use crate::command::{
     Class, Reply,
     bits::{grown, offset_of},
     call::Call,

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use super::{
+use crate::command::{
     Args, Reply, Session,
     call::Call,
     introspect::help,
@@ -38,7 +38,7 @@ const SLOWLOG: &[Command] = &[
     ),
 ];
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).group("server").flags(&["admin", "loading", "stale"])
 }
 
@@ -64,14 +64,14 @@ const USUAL_COUNT: i64 = 10;
 const HEAD: &[u8] = b"head";
 
 mod column {
-    pub(super) const NUMBER: usize = 0;
-    pub(super) const TIME: usize = 1;
-    pub(super) const MICROS: usize = 2;
-    pub(super) const ARGS: usize = 3;
-    pub(super) const ADDR: usize = 4;
-    pub(super) const NAME: usize = 5;
+    pub(in crate::command) const NUMBER: usize = 0;
+    pub(in crate::command) const TIME: usize = 1;
+    pub(in crate::command) const MICROS: usize = 2;
+    pub(in crate::command) const ARGS: usize = 3;
+    pub(in crate::command) const ADDR: usize = 4;
+    pub(in crate::command) const NAME: usize = 5;
     /// In the head: the first entry of the log.
-    pub(super) const FIRST: usize = TIME;
+    pub(in crate::command) const FIRST: usize = TIME;
 }
 
 /// The log, as one worker holds it.
@@ -95,7 +95,7 @@ struct Entry {
 
 impl SlowLog {
     /// Makes the log's table, or finds it. Its size follows from that of the segment.
-    pub(super) fn open(store: &Store) -> Result<Self> {
+    pub(in crate::command) fn open(store: &Store) -> Result<Self> {
         let columns = vec![
             Column::int("number"),
             Column::int("time"),
@@ -114,7 +114,14 @@ impl SlowLog {
     }
 
     /// Notes a command; `now_ms` is the time at which it ended.
-    pub(super) fn note(&self, args: &Args<'_>, command: &Command, session: &Session, micros: u64, now_ms: u64) {
+    pub(in crate::command) fn note(
+        &self,
+        args: &Args<'_>,
+        command: &Command,
+        session: &Session,
+        micros: u64,
+        now_ms: u64,
+    ) {
         let mut pending = self.pending.borrow_mut();
         if pending.len() < MAX_PENDING {
             pending.push(Entry {
@@ -129,7 +136,7 @@ impl SlowLog {
     }
 
     /// Writes what was noted.
-    pub(super) fn write(&self) {
+    pub(in crate::command) fn write(&self) {
         if !self.pending.borrow().is_empty() {
             self.pending.take().iter().for_each(|entry| self.enter(entry));
         }

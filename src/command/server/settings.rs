@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use crate::command::{
     EventClasses, Pause, glob,
     parameters::{self, Kind, PARAMETERS, Parameter},
 };
@@ -212,7 +212,7 @@ impl Settings {
     }
 
     /// Makes the table of changed settings, or finds it.
-    pub(super) fn table(store: &Store) -> Result<Table> {
+    pub(in crate::command) fn table(store: &Store) -> Result<Table> {
         let columns = vec![Column::string("value", VALUE_BYTES), Column::int("master")];
         store.hidden("~config", TableSpec { rows: ROWS, key_bytes: 64, columns })
     }

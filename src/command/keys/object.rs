@@ -2,7 +2,7 @@
 //!
 //! The names are those that Redis would use for the same value; ours are kept in another way.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     introspect::help,
@@ -48,7 +48,7 @@ const OBJECT: &[Command] = &[
         .docs("2.2.3", "key", "Returns how many references a value has: one."),
 ];
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).complexity("O(1)")
 }
 

@@ -1,6 +1,6 @@
 //! FUNCTION and SCRIPT, as far as a server without scripts has answers: there is nothing to list, delete or stop.
 
-use super::{
+use crate::command::{
     Reply,
     absent::flush_nothing,
     call::Call,
@@ -69,7 +69,7 @@ const SCRIPT: &[Command] = &[
 /// No libraries, in the format of dump files: its version, and a checksum.
 const EMPTY_DUMP: &[u8] = b"\n\0\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda";
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).group("scripting").flags(PLAIN)
 }
 

@@ -1,6 +1,6 @@
 //! DUMP and RESTORE: values as bytes that any server of the same family can take.
 
-use super::{
+use crate::command::{
     Class, Reply,
     call::Call,
     keyspec::OW_UPDATE,

@@ -2,7 +2,7 @@
 //!
 //! The segment is allocated as a whole at the start, so nothing here says how much the program takes from the system.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     info::human,
@@ -42,7 +42,7 @@ const MEMORY: &[Command] = &[
     ),
 ];
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).group("server")
 }
 
@@ -54,7 +54,7 @@ fn usage(call: &mut Call<'_, '_>) -> Answer {
     let key = call.key(2)?;
     match call.args.len() {
         3 => {}
-        5 if call.args.is(3, "SAMPLES") => match super::parse_int(call.arg(4)) {
+        5 if call.args.is(3, "SAMPLES") => match crate::command::parse_int(call.arg(4)) {
             // A value is counted as a whole, whatever number of its parts was asked for.
             Some(0..) => {}
             Some(_) => return refuse(SYNTAX),

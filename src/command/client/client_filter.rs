@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{
+use crate::command::{
     call::Call,
     clients::ClientInfo,
     parse_int,
@@ -59,7 +59,7 @@ impl Wanted {
 
 /// The filters of one command.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(in crate::command) struct Filter {
     /// What is asked for, and whether it is what a client must not be.
     wanted: Vec<(Wanted, bool)>,
     skip_me: bool,
@@ -67,21 +67,21 @@ pub(super) struct Filter {
 
 impl Filter {
     /// The filters of CLIENT LIST.
-    pub(super) fn of_list(call: &Call<'_, '_>) -> Answer<Self> {
+    pub(in crate::command) fn of_list(call: &Call<'_, '_>) -> Answer<Self> {
         Self { skip_me: false, ..Self::default() }.with(call)
     }
 
     /// The filters of CLIENT KILL, which spares its sender unless it is told otherwise.
-    pub(super) fn of_kill(call: &Call<'_, '_>) -> Answer<Self> {
+    pub(in crate::command) fn of_kill(call: &Call<'_, '_>) -> Answer<Self> {
         Self { skip_me: true, ..Self::default() }.with(call)
     }
 
     /// The old form of CLIENT KILL, with an address alone.
-    pub(super) fn of_address(call: &Call<'_, '_>) -> Self {
+    pub(in crate::command) fn of_address(call: &Call<'_, '_>) -> Self {
         Self { wanted: vec![(Wanted::Addr(call.text(2)), false)], skip_me: false }
     }
 
-    pub(super) fn matches(&self, client: &ClientInfo, own: u64, now_ms: u64) -> bool {
+    pub(in crate::command) fn matches(&self, client: &ClientInfo, own: u64, now_ms: u64) -> bool {
         !(self.skip_me && client.id == own)
             && self.wanted.iter().all(|(wanted, not)| wanted.matches(client, now_ms) != *not)
     }

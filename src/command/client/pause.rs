@@ -3,7 +3,7 @@
 //! The pause is kept with the settings, so every worker knows of it, and so do those that are started while it lasts. A command that is held back
 //! has not begun: it is executed when the pause is over, as if it had been sent then.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     parse_int,
@@ -35,12 +35,12 @@ impl Pause {
     }
 
     /// Whether it ended a moment ago, so that keys may be left that have expired meanwhile.
-    pub(super) fn is_just_over(self, now_ms: u64) -> bool {
+    pub(in crate::command) fn is_just_over(self, now_ms: u64) -> bool {
         !self.lasts(now_ms) && now_ms - self.until_ms < MOMENT_MS
     }
 
     /// Whether a command has to wait for its end.
-    pub(super) fn holds(self, command: &Command, session: &Session, now_ms: u64) -> bool {
+    pub(in crate::command) fn holds(self, command: &Command, session: &Session, now_ms: u64) -> bool {
         // Whoever wants to end it need not wait for its end.
         self.lasts(now_ms)
             && command.full_name != "client|unpause"
@@ -62,18 +62,18 @@ impl Pause {
     }
 
     /// How it is written down.
-    pub(super) fn text(self) -> String {
+    pub(in crate::command) fn text(self) -> String {
         format!("{} {}", self.until_ms, if self.of_all { "ALL" } else { "WRITE" })
     }
 
     /// The reverse of [`Self::text`]; no pause if it is something else.
-    pub(super) fn of_text(text: &str) -> Self {
+    pub(in crate::command) fn of_text(text: &str) -> Self {
         let parsed = text.split_once(' ').and_then(|(until, what)| Some((until.parse().ok()?, what == "ALL")));
         parsed.map_or(Self::default(), |(until_ms, of_all)| Self { until_ms, of_all })
     }
 
     /// `all`, `write` or `none`.
-    pub(super) fn name(self, now_ms: u64) -> &'static str {
+    pub(in crate::command) fn name(self, now_ms: u64) -> &'static str {
         match (self.lasts(now_ms), self.of_all) {
             (false, _) => "none",
             (true, true) => "all",
@@ -82,7 +82,7 @@ impl Pause {
     }
 
     /// Milliseconds that are left of it.
-    pub(super) fn left_ms(self, now_ms: u64) -> u64 {
+    pub(in crate::command) fn left_ms(self, now_ms: u64) -> u64 {
         self.until_ms.saturating_sub(now_ms)
     }
 }
@@ -92,13 +92,13 @@ fn is_write(command: &Command) -> bool {
 }
 
 /// `CLIENT PAUSE timeout [WRITE | ALL]`
-pub(super) fn pause(call: &mut Call<'_, '_>) -> Answer {
+pub(in crate::command) fn pause(call: &mut Call<'_, '_>) -> Answer {
     let of_all = match call.args.len() {
         3 => true,
         4 if call.args.is(3, "ALL") => true,
         4 if call.args.is(3, "WRITE") => false,
         4 => return refuse("ERR CLIENT PAUSE mode must be WRITE or ALL"),
-        _ => return refuse(super::refusal::SYNTAX),
+        _ => return refuse(crate::command::refusal::SYNTAX),
     };
     let wrong = "ERR timeout is not an integer or out of range";
     let ms = parse_int(call.arg(2)).ok_or(Refusal::from(wrong))?;
@@ -112,7 +112,7 @@ pub(super) fn pause(call: &mut Call<'_, '_>) -> Answer {
 }
 
 /// `CLIENT UNPAUSE`
-pub(super) fn unpause(call: &mut Call<'_, '_>) -> Answer {
+pub(in crate::command) fn unpause(call: &mut Call<'_, '_>) -> Answer {
     let until_ms = call.env.now_ms;
     call.env.state.settings.change_pause(|_| Pause { until_ms, of_all: false })?;
     Ok(Reply::OK)

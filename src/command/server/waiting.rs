@@ -1,6 +1,6 @@
 //! Commands about replicas and files, of which there are none here, and one about art.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     parse_int,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Env, Kind, latency, server::REDIS_VERSION, table};
+use crate::command::{Env, Kind, latency, server::REDIS_VERSION, table};
 use crate::store::{Result, Stat, limits::DATABASES};
 
 /// Writes a section's lines.
@@ -54,7 +54,7 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 }
 
 /// When the first of the workers that serve now was started, in Unix seconds.
-pub(super) fn started_at(env: &Env<'_>) -> u64 {
+pub(in crate::command) fn started_at(env: &Env<'_>) -> u64 {
     let statistics = env.store.statistics();
     let starts = (0..statistics.workers()).map(|index| statistics.worker(index, Stat::StartedAt));
     starts.filter(|&at| at > 0).min().unwrap_or(env.state.started_ms / 1000)
@@ -135,7 +135,7 @@ fn memory(text: &mut String, env: &Env<'_>) -> Result<()> {
 }
 
 /// A size as people read it: `1.50M`.
-pub(super) fn human(bytes: u64) -> String {
+pub(in crate::command) fn human(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "K", "M"] {
         if value < 1024.0 {

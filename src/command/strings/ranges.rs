@@ -1,6 +1,6 @@
 //! Commands on parts of a value.
 
-use super::{
+use crate::command::{
     Class, Reply,
     bits::grown,
     call::Call,

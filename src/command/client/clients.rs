@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
 };
 
-use super::{Session, Traffic, session::Standing};
+use crate::command::{Session, Traffic, session::Standing};
 use crate::store::{Column, Condition, Expiry, Result, Row, Store, Table, TableSpec, ValueRef};
 
 /// Bytes of the segment for each row of the registry.
@@ -26,34 +26,34 @@ const COUNTER_KEY: &[u8] = b"next";
 
 /// The columns, in the order of the schema: numbers, then texts.
 mod column {
-    pub(super) const ID: usize = 0;
-    pub(super) const WORKER: usize = 1;
-    pub(super) const CREATED: usize = 2;
-    pub(super) const ACTIVE: usize = 3;
-    pub(super) const DB: usize = 4;
-    pub(super) const PROTO: usize = 5;
-    pub(super) const CAN_REDIRECT: usize = 6;
-    pub(super) const COMMANDS: usize = 7;
-    pub(super) const INPUT: usize = 8;
-    pub(super) const OUTPUT: usize = 9;
-    pub(super) const WAITING: usize = 10;
-    pub(super) const PENDING: usize = 11;
-    pub(super) const CHANNELS: usize = 12;
-    pub(super) const PATTERNS: usize = 13;
-    pub(super) const SHARD_CHANNELS: usize = 14;
-    pub(super) const QUEUED: usize = 15;
-    pub(super) const WATCHED: usize = 16;
-    pub(super) const REDIRECT: usize = 17;
-    pub(super) const ADDR: usize = 18;
-    pub(super) const LADDR: usize = 19;
-    pub(super) const NAME: usize = 20;
-    pub(super) const LIB_NAME: usize = 21;
-    pub(super) const LIB_VERSION: usize = 22;
-    pub(super) const COMMAND: usize = 23;
-    pub(super) const FLAGS: usize = 24;
-    pub(super) const USER: usize = 25;
+    pub(in crate::command) const ID: usize = 0;
+    pub(in crate::command) const WORKER: usize = 1;
+    pub(in crate::command) const CREATED: usize = 2;
+    pub(in crate::command) const ACTIVE: usize = 3;
+    pub(in crate::command) const DB: usize = 4;
+    pub(in crate::command) const PROTO: usize = 5;
+    pub(in crate::command) const CAN_REDIRECT: usize = 6;
+    pub(in crate::command) const COMMANDS: usize = 7;
+    pub(in crate::command) const INPUT: usize = 8;
+    pub(in crate::command) const OUTPUT: usize = 9;
+    pub(in crate::command) const WAITING: usize = 10;
+    pub(in crate::command) const PENDING: usize = 11;
+    pub(in crate::command) const CHANNELS: usize = 12;
+    pub(in crate::command) const PATTERNS: usize = 13;
+    pub(in crate::command) const SHARD_CHANNELS: usize = 14;
+    pub(in crate::command) const QUEUED: usize = 15;
+    pub(in crate::command) const WATCHED: usize = 16;
+    pub(in crate::command) const REDIRECT: usize = 17;
+    pub(in crate::command) const ADDR: usize = 18;
+    pub(in crate::command) const LADDR: usize = 19;
+    pub(in crate::command) const NAME: usize = 20;
+    pub(in crate::command) const LIB_NAME: usize = 21;
+    pub(in crate::command) const LIB_VERSION: usize = 22;
+    pub(in crate::command) const COMMAND: usize = 23;
+    pub(in crate::command) const FLAGS: usize = 24;
+    pub(in crate::command) const USER: usize = 25;
     /// Not 0: somebody has ended the client, which is not listed any more. Not written with the others.
-    pub(super) const KILLED: usize = 26;
+    pub(in crate::command) const KILLED: usize = 26;
 }
 
 fn spec(rows: u64) -> TableSpec {
@@ -116,7 +116,7 @@ impl Clients {
     }
 
     /// Makes the registry's table, or finds it.
-    pub(super) fn table(store: &Store) -> Result<Table> {
+    pub(in crate::command) fn table(store: &Store) -> Result<Table> {
         let rows = (store.memory().0 / SEGMENT_BYTES_PER_ROW).clamp(MIN_ROWS, MAX_ROWS);
         store.hidden("~clients", spec(rows))
     }
@@ -192,7 +192,7 @@ impl Clients {
     }
 
     /// Marks a client as killed, so that it is listed no more and its worker finds it even if the message that names it is lost.
-    pub(super) fn kill(&self, id: u64) {
+    pub(in crate::command) fn kill(&self, id: u64) {
         // If a stopped process holds the row, the message has to do.
         let _ = self.table.write(
             &id.to_be_bytes(),
@@ -305,21 +305,21 @@ pub struct ClientInfo {
     pub worker: usize,
     created_ms: u64,
     active_ms: u64,
-    pub(super) db: u8,
+    pub(in crate::command) db: u8,
     proto: i64,
     can_redirect: bool,
     commands: u64,
     traffic: Traffic,
     standing: Standing,
-    pub(super) addr: String,
-    pub(super) laddr: String,
-    pub(super) name: String,
-    pub(super) lib_name: String,
-    pub(super) lib_version: String,
+    pub(in crate::command) addr: String,
+    pub(in crate::command) laddr: String,
+    pub(in crate::command) name: String,
+    pub(in crate::command) lib_name: String,
+    pub(in crate::command) lib_version: String,
     command: String,
     /// Letters for what it is doing.
-    pub(super) flags: String,
-    pub(super) user: String,
+    pub(in crate::command) flags: String,
+    pub(in crate::command) user: String,
 }
 
 impl ClientInfo {
@@ -410,28 +410,28 @@ impl ClientInfo {
     }
 
     /// Seconds since it connected.
-    pub(super) fn age_secs(&self, now_ms: u64) -> u64 {
+    pub(in crate::command) fn age_secs(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.created_ms) / 1000
     }
 
     /// Seconds since its last command.
-    pub(super) fn idle_secs(&self, now_ms: u64) -> u64 {
+    pub(in crate::command) fn idle_secs(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.active_ms) / 1000
     }
 
     /// Its address without the port, nor the brackets around one of six parts.
-    pub(super) fn ip(&self) -> &str {
+    pub(in crate::command) fn ip(&self) -> &str {
         let ip = self.addr.rsplit_once(':').map_or(self.addr.as_str(), |(ip, _)| ip);
         ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip)
     }
 
     /// Letters for its capabilities.
-    pub(super) fn capa(&self) -> &'static str {
+    pub(in crate::command) fn capa(&self) -> &'static str {
         if self.can_redirect { "r" } else { "" }
     }
 
     /// `pubsub` or `normal`.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(in crate::command) fn kind(&self) -> &'static str {
         if self.flags.contains('P') { "pubsub" } else { "normal" }
     }
 

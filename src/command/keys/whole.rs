@@ -1,6 +1,6 @@
 //! Values of any type as a whole: read, and written in the place of whatever a key held.
 
-use super::{
+use crate::command::{
     call::Call,
     rdb,
     refusal::{Answer, Refusal, refuse},

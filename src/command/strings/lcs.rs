@@ -2,7 +2,7 @@
 //!
 //! The table of lengths has a cell for each pair of bytes, and filling it holds the worker up: [`MAX_CELLS`] bounds both.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     refusal::{Answer, SYNTAX, refuse},

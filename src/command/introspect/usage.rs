@@ -3,7 +3,7 @@
 //! The line is written as in manuals: `key value [NX | XX] [EX seconds | PX milliseconds] (field value)...`. Words in capitals are
 //! tokens, others are values; brackets are optional, parentheses group, bars are a choice, dots mean "once or more".
 
-use super::Reply;
+use crate::command::Reply;
 
 /// The arguments that a usage line names.
 pub(crate) fn arguments(usage: &'static str) -> Vec<Reply> {

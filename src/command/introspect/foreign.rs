@@ -1,7 +1,7 @@
 //! Commands of Redis that this server does not have, of which COMMAND GETKEYS knows the keys all the same: proxies and libraries ask
 //! where the keys are before they send a request, wherever they send it then. Nothing else knows of these commands.
 
-use super::{
+use crate::command::{
     Args,
     keyspec::{KeySpec, OW_UPDATE, RO, RO_ACCESS, RW_ACCESS_DELETE, RW_ACCESS_UPDATE, RW_DELETE, RW_INSERT, RW_UPDATE},
 };

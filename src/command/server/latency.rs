@@ -3,7 +3,7 @@
 //! Moments at which a command took at least `latency-monitor-threshold` milliseconds are kept in the tally of its worker, in two kinds as
 //! Redis names them: `fast-command` for commands that should be quick, `command` for the others. Figures are over all workers.
 
-use super::{
+use crate::command::{
     Env, Reply,
     call::Call,
     introspect::help,
@@ -35,7 +35,7 @@ const LATENCY: &[Command] = &[
     ),
 ];
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).group("server").flags(ADMIN).tips(&[
         "nondeterministic_output",
         "request_policy:all_nodes",
@@ -47,7 +47,7 @@ const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler
 const EVENTS: [&str; 2] = ["command", "fast-command"];
 
 /// Keeps the moment if a command was slow.
-pub(super) fn note(env: &Env<'_>, command: &Command, nanos: u64) {
+pub(in crate::command) fn note(env: &Env<'_>, command: &Command, nanos: u64) {
     let threshold_ms = env.state.settings.limits().latency_ms;
     let ms = nanos / 1_000_000;
     if threshold_ms == 0 || ms < threshold_ms {
@@ -58,7 +58,7 @@ pub(super) fn note(env: &Env<'_>, command: &Command, nanos: u64) {
 }
 
 /// What all workers counted of a command; `None`: nobody knows it.
-pub(super) fn calls(env: &Env<'_>, name: &str) -> Option<Calls> {
+pub(in crate::command) fn calls(env: &Env<'_>, name: &str) -> Option<Calls> {
     let statistics = env.store.statistics();
     let known = (0..statistics.workers()).filter_map(|worker| statistics.tally(worker).calls(name));
     known.reduce(|mut sum, calls| {

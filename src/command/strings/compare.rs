@@ -1,6 +1,6 @@
 //! Commands that go ahead only if a value is what the client believes it to be.
 
-use super::{
+use crate::command::{
     Class, Reply,
     call::Call,
     keyspec::RW_ACCESS_DELETE,

@@ -2,9 +2,9 @@
 //!
 //! Most are known because clients, consoles and test suites of Redis ask for them or set them. Such a parameter is
 //! checked and remembered, and has no effect; `docs/redis-compatibility.md` lists those. What a parameter that has an
-//! effect does is not said here, but in [`super::settings`].
+//! effect does is not said here, but in [`crate::command::settings`].
 
-use super::EventClasses;
+use crate::command::EventClasses;
 
 /// Which values a parameter takes.
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +246,8 @@ fn one_of(value: &str, names: &[&str], why: impl Fn() -> String) -> Result<Strin
 }
 
 fn number_of(value: &str, least: i64, most: i64) -> Result<String, String> {
-    let number = super::parse_int(value.as_bytes()).ok_or("argument couldn't be parsed into an integer".to_owned())?;
+    let number =
+        crate::command::parse_int(value.as_bytes()).ok_or("argument couldn't be parsed into an integer".to_owned())?;
     if (least..=most).contains(&number) {
         return Ok(number.to_string());
     }

@@ -1,6 +1,6 @@
 //! Commands that copy or move keys, between databases too.
 
-use super::{
+use crate::command::{
     Class, Reply,
     call::Call,
     keyspec::{KeySpec, OW_UPDATE, RO_ACCESS, RW_ACCESS_UPDATE},

@@ -1,7 +1,7 @@
 //! Commands about what this server does not have: files, replicas, a cluster, modules. They answer as a Redis would that has
 //! none of these, so that consoles and client libraries find what they expect; what would pretend that data is safe on disk is refused.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     introspect::help,
@@ -87,11 +87,11 @@ const MODULE: &[Command] = &[
     ),
 ];
 
-const fn command(name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn command(name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::new(name, arity, handler).group("server").flags(ADMIN)
 }
 
-const fn sub(full_name: &'static str, arity: i64, handler: super::table::Handler) -> Command {
+const fn sub(full_name: &'static str, arity: i64, handler: crate::command::table::Handler) -> Command {
     Command::sub(full_name, arity, handler).group("server").flags(PLAIN)
 }
 
@@ -112,7 +112,7 @@ fn no_replicas(_: &mut Call<'_, '_>) -> Answer {
 }
 
 fn lastsave(call: &mut Call<'_, '_>) -> Answer {
-    Ok(Reply::Int(super::info::started_at(call.env) as i64))
+    Ok(Reply::Int(crate::command::info::started_at(call.env) as i64))
 }
 
 fn replicaof(call: &mut Call<'_, '_>) -> Answer {
@@ -149,7 +149,7 @@ fn module_list(_: &mut Call<'_, '_>) -> Answer {
 }
 
 /// FLUSH of something that is not there: with the mode that is given, or none.
-pub(super) fn flush_nothing(call: &Call<'_, '_>, wrong_mode: &'static str) -> Answer {
+pub(in crate::command) fn flush_nothing(call: &Call<'_, '_>, wrong_mode: &'static str) -> Answer {
     match call.args.len() {
         2 => Ok(Reply::OK),
         3 if call.args.is(2, "ASYNC") || call.args.is(2, "SYNC") => Ok(Reply::OK),

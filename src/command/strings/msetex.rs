@@ -1,6 +1,6 @@
 //! MSETEX: several values with one expiry and one condition, in one step.
 
-use super::{
+use crate::command::{
     Reply,
     call::Call,
     expiry::{self, Clock},
