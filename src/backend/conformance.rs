@@ -178,8 +178,6 @@ macro_rules! suite {
                 a_write_to_an_expired_key_makes_a_new_one
                 the_sweep_frees_expired_keys
                 keys_that_go_are_told_of_while_somebody_listens
-                copies_have_value_and_expiry
-                what_is_no_string_is_not_copied_but_replaced
                 rename_moves_value_and_expiry
                 rename_if_absent_spares_the_target
                 rename_onto_itself_changes_nothing
@@ -216,8 +214,9 @@ macro_rules! suite {
                 an_update_is_shown_the_value_and_the_expiry
                 an_update_sets_deletes_or_leaves
                 a_refused_update_changes_nothing
-                several_keys_are_updated_in_one_step
-                an_update_of_too_many_keys_is_refused
+                a_key_is_derived_from_others
+                a_key_is_derived_from_itself
+                a_derivation_from_too_many_keys_is_refused
                 a_full_space_refuses_updates_that_need_room
                 many_are_set_under_a_condition_with_an_expiry
                 a_key_moves_to_another_database

@@ -15,7 +15,7 @@ use super::{
     table::{Command, READ, READ_FAST, WRITE},
     whole,
 };
-use crate::store::{Current, Expiry, Result, Target, Update, limits::MAX_BATCH_ROWS, string_of};
+use crate::store::{Expiry, Result, Update, limits::MAX_BATCH_ROWS, string_of};
 
 const NOT_A_BIT: &str = "ERR bit is not an integer or out of range";
 const NOT_AN_OFFSET: &str = "ERR bit offset is not an integer or out of range";
@@ -332,30 +332,17 @@ fn combine_in_one_step(
     target: &[u8],
     sources: &[&[u8]],
 ) -> Result<(usize, bool)> {
-    let db = call.db();
-    // Every key once: the target first, and each source's place among them.
-    let mut targets = Vec::with_capacity(sources.len() + 1);
-    targets.push(Target { db, key: target, with_value: sources.contains(&target) });
-    let mut places = Vec::with_capacity(sources.len());
-    for &key in sources {
-        let place = targets.iter().position(|known| known.key == key).unwrap_or(targets.len());
-        if place == targets.len() {
-            targets.push(Target { db, key, with_value: true });
-        }
-        places.push(place);
-    }
+    let places: Vec<(u8, &[u8])> = sources.iter().map(|&key| (call.db(), key)).collect();
     let (mut len, mut existed) = (0, false);
-    call.kv().update_many(&targets, &mut |shown: &[Option<Current<'_>>]| {
-        existed = shown[0].is_some();
-        let mut values = Vec::with_capacity(places.len());
-        for &place in &places {
-            values.push(string_of(shown[place])?.unwrap_or_default());
+    call.kv().derive(&places, (call.db(), target), &mut |shown, before| {
+        existed = before.is_some();
+        let mut values = Vec::with_capacity(shown.len());
+        for &source in shown {
+            values.push(string_of(source)?.unwrap_or_default());
         }
         let result = operation.combine(&values);
         len = result.len();
-        let mut updates = vec![Update::Leave; shown.len()];
-        updates[0] = update_to(result);
-        Ok(updates)
+        Ok(update_to(result))
     })?;
     Ok((len, existed))
 }

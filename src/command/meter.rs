@@ -120,7 +120,8 @@ impl Meter {
             }
         }
         let mut rows = self.rows.borrow_mut();
-        let quick = command.flags.contains(&"fast") || command.cost() == "O(1)";
+        let grows = command.cost().contains("length");
+        let quick = !grows && (command.flags.contains(&"fast") || command.cost() == "O(1)");
         rows.push(Row { shared: self.tally().row(command.full_name), calls: Calls::default(), in_run: 0, quick });
         self.places[place].set((address, rows.len()));
         rows.len() - 1

@@ -120,7 +120,11 @@ fn get(call: &mut Call<'_, '_>) -> Answer {
     let mut value = call.env.state.buffers.take();
     let hit = call.kv().get(call.db(), key, &mut value)?;
     call.count_read(hit);
-    Ok(if hit { Reply::Bulk(value) } else { Reply::Null })
+    if hit {
+        return Ok(Reply::Bulk(value));
+    }
+    call.env.state.buffers.recycle(Reply::Bulk(value));
+    Ok(Reply::Null)
 }
 
 fn mget(call: &mut Call<'_, '_>) -> Answer {

@@ -301,7 +301,8 @@ impl Command {
 
     /// Whether keys are all that it is about, so that it changes nothing about its client.
     pub(crate) fn is_about_keys(&self) -> bool {
-        self.channels.is_none() && (self.keys.0 > 0 || !self.more_specs.is_empty())
+        let about_clients = ["connection", "pubsub", "transactions"].contains(&self.group);
+        !about_clients && (self.keys.0 > 0 || !self.more_specs.is_empty())
     }
 
     /// The subcommand of this name, in any case.

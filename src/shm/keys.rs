@@ -10,12 +10,12 @@ mod ahead;
 mod batch;
 mod change;
 mod databases;
+mod derive;
 mod expired;
 mod fields;
 mod record;
 mod rename;
 mod room;
-mod several;
 mod version;
 mod walk;
 
@@ -45,6 +45,7 @@ use super::{
 };
 pub use batch::SetRule;
 pub(crate) use databases::client_db;
+pub use derive::Derive;
 pub use fields::Looked;
 pub use record::Kind;
 use record::Seen;

@@ -43,7 +43,7 @@ pub use departures::{Departed, Gone};
 pub use directory::{RawSpec, TableListing};
 pub use evict::MemoryUse;
 pub use fields::{Fields, Torn, edit::FieldChange};
-pub use keys::{Change, Keys, Kind, Looked, Record, SetRule, Value as KeyValue, Version as KeyVersion};
+pub use keys::{Change, Derive, Keys, Kind, Looked, Record, SetRule, Value as KeyValue, Version as KeyVersion};
 pub use rows::CLOCK_UNREAD;
 pub use segment::{Refusal, Segment, SegmentError, SegmentOptions};
 pub use stats::StatCells;

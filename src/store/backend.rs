@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::{
-    Bus, Cell, Condition, Decide, DecideMany, Departures, ExpireRule, Expiry, HashBackend, Interest, KeyUsage, KvType,
+    Bus, Cell, Condition, Decide, Departures, Derive, ExpireRule, Expiry, HashBackend, Interest, KeyUsage, KvType,
     LongDouble, MemoryLimit, MemoryUse, Result, Row, RowPage, ScanPage, Schema, SetOptions, SetOutcome, Statistics,
-    TableSpec, Target, Ttl, ValueRef, Version,
+    TableSpec, Ttl, ValueRef, Version,
 };
 
 /// What `make` did.
@@ -162,13 +162,13 @@ pub trait KvBackend: HashBackend {
     ///
     /// Those of `decide`.
     fn update<'v>(&self, db: u8, key: &[u8], decide: &mut Decide<'_, 'v>) -> Result<()>;
-    /// As `update`, of several keys that differ, `MAX_BATCH_ROWS` at most, in one atomic step: `decide` is shown all of them and answers
-    /// for each.
+    /// Makes of the key `to` what `decide` says by what the `sources` hold, fewer than `MAX_BATCH_ROWS` keys of which `to` may be one, in one
+    /// atomic step. `decide` may be asked several times; the last answer counts.
     ///
     /// # Errors
     ///
     /// Those of `decide`, and [`Error::TooLarge`](super::Error::TooLarge).
-    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()>;
+    fn derive(&self, sources: &[(u8, &[u8])], to: (u8, &[u8]), decide: &mut Derive<'_>) -> Result<()>;
     /// Reads and deletes.
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>>;
     /// Reads and changes the expiry.
@@ -195,13 +195,6 @@ pub trait KvBackend: HashBackend {
     ///
     /// [`Error::NoSuchKey`](super::Error::NoSuchKey) if `from` is absent.
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool>;
-    /// Copies a string, with its expiry, to another key or database, which is overwritten only if that is to be `replaced`. False: there is
-    /// no such key, or there is a target.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::WrongKind`](super::Error::WrongKind) if the value is no string.
-    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool>;
     /// Moves a key to another database, with value and expiry; false if it is absent, or if there is such a key already.
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool>;
     /// Swaps two databases, with all that is in them, in one step.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Error, Result,
-    limits::{DATABASES, MAX_KV_KEY_BYTES},
+    limits::{DATABASES, MAX_BATCH_ROWS, MAX_KV_KEY_BYTES},
 };
 
 /// When a key that is written expires.
@@ -129,19 +129,8 @@ pub enum Update<'v> {
 /// Says what becomes of a key.
 pub type Decide<'d, 'v> = dyn FnMut(Option<Current<'_>>) -> Result<Update<'v>> + 'd;
 
-/// Says what becomes of several keys.
-pub type DecideMany<'d, 'v> = dyn FnMut(&[Option<Current<'_>>]) -> Result<Vec<Update<'v>>> + 'd;
-
-/// A key that an operation on several is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// Its database.
-    pub db: u8,
-    /// The key.
-    pub key: &'a [u8],
-    /// Whether its value is to be shown.
-    pub with_value: bool,
-}
+/// Says what becomes of a key, by what others hold and by what it is itself; its own value need not be shown.
+pub type Derive<'d> = dyn for<'s> FnMut(&[Option<Current<'s>>], Option<Current<'s>>) -> Result<Update<'s>> + 'd;
 
 /// Which expiries an `EXPIRE` may replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -239,6 +228,14 @@ pub(crate) fn check(db: u8, key: &[u8]) -> Result<()> {
     }
     if key.len() > MAX_KV_KEY_BYTES {
         return Err(Error::KeyTooLong { len: key.len(), max: MAX_KV_KEY_BYTES });
+    }
+    Ok(())
+}
+
+/// Refuses more keys than one step can lock.
+pub(crate) fn check_few(keys: usize) -> Result<()> {
+    if keys > MAX_BATCH_ROWS {
+        return Err(Error::TooLarge { what: "keys in one step", len: keys, max: MAX_BATCH_ROWS });
     }
     Ok(())
 }

@@ -27,8 +27,8 @@ pub use eviction::{KeyUsage, MemoryLimit, MemoryUse, Policy};
 pub use hash::{DecideField, FieldPage, FieldUpdate, HashBackend, PACKED_BYTES, PACKED_FIELDS, Pair};
 pub use interest::{Audience, Departed, Departures, Interest, Listeners, workers_of};
 pub use kv::{
-    Condition, Current, Decide, DecideMany, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Target, Ttl,
-    Update, Version, string_of,
+    Condition, Current, Decide, Derive, ExpireRule, Expiry, KvType, ScanPage, SetOptions, SetOutcome, Ttl, Update,
+    Version, string_of,
 };
 pub use long_double::LongDouble;
 pub use row::{Cell, Row, RowPage};

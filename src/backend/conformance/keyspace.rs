@@ -9,8 +9,8 @@ use super::{
 use crate::{
     Error, Store,
     store::{
-        Audience, Condition, Departed, Departures, ExpireRule, Expiry, FieldUpdate, KvType, LongDouble, SetOptions,
-        SetOutcome, Ttl, limits::DATABASES,
+        Audience, Condition, Departed, Departures, ExpireRule, Expiry, KvType, LongDouble, SetOptions, SetOutcome, Ttl,
+        limits::DATABASES,
     },
 };
 
@@ -485,35 +485,6 @@ pub(crate) fn the_sweep_frees_expired_keys(store: &Store) {
     // Fewer if the machine was so slow that some expired before they were written.
     assert!(freed <= 8, "{freed}");
     assert_eq!((store.kv().len(0), store.kv().expiring(0), value(store, "fresh")), (Ok(1), Ok(0), bytes("1")));
-}
-
-// Copying.
-
-pub(crate) fn copies_have_value_and_expiry(store: &Store) {
-    let kv = store.kv();
-    let copy = |from: &str, to: (u8, &str), replaced| kv.copy((0, from.as_bytes()), (to.0, to.1.as_bytes()), replaced);
-    let long = "k".repeat(1000);
-    put(store, "a", "1");
-    put_until(store, "b", pattern(5000), FAR);
-    assert_eq!(
-        (copy("a", (0, &long), false), value(store, &long), ttl(store, &long)),
-        (Ok(true), bytes("1"), Ttl::Never)
-    );
-    assert_eq!((copy("b", (0, &long), false), value(store, &long)), (Ok(false), bytes("1")));
-    assert_eq!((copy("b", (0, &long), true), ttl(store, &long)), (Ok(true), Ttl::At(FAR_MS)));
-    assert!(value(store, &long) == Some(pattern(5000)) && value(store, "b") == Some(pattern(5000)));
-    assert_eq!((copy(&long, (0, "c"), false), copy("none", (0, "c"), true)), (Ok(true), Ok(false)));
-    assert_eq!((kv.len(0), kv.expiring(0), ttl(store, "c")), (Ok(4), Ok(3), Ttl::At(FAR_MS)));
-    assert_eq!((copy("b", (3, "b"), false), kv.len(3), kv.ttl(3, b"b")), (Ok(true), Ok(1), Ok(Ttl::At(FAR_MS))));
-}
-
-pub(crate) fn what_is_no_string_is_not_copied_but_replaced(store: &Store) {
-    let kv = store.kv();
-    kv.change_fields(0, b"h", &[b"f"], false, &mut |_, _| Ok(FieldUpdate::Set(b"1"[..].into()))).unwrap();
-    put(store, "a", "1");
-    assert_eq!(kv.copy((0, b"h"), (0, b"a"), true), Err(Error::WrongKind));
-    assert_eq!((kv.copy((0, b"a"), (0, b"h"), false), kv.kind(0, b"h")), (Ok(false), Ok(Some(KvType::Hash))));
-    assert_eq!((kv.copy((0, b"a"), (0, b"h"), true), value(store, "h"), kv.len(0)), (Ok(true), bytes("1"), Ok(2)));
 }
 
 // Renaming.

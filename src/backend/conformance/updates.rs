@@ -3,15 +3,11 @@
 use super::common::{FAR, FAR_MS, PAST, put, put_until, ttl, value};
 use crate::{
     Error, Store,
-    store::{Condition, Current, Expiry, Target, Ttl, Update, limits::MAX_BATCH_ROWS, string_of},
+    store::{Condition, Current, Expiry, Ttl, Update, limits::MAX_BATCH_ROWS, string_of},
 };
 
 fn bytes(text: &str) -> Option<Vec<u8>> {
     Some(text.as_bytes().to_vec())
-}
-
-fn target(key: &str) -> Target<'_> {
-    Target { db: 0, key: key.as_bytes(), with_value: true }
 }
 
 /// Doubles the value of a key.
@@ -54,51 +50,72 @@ pub(crate) fn an_update_sets_deletes_or_leaves(store: &Store) {
 pub(crate) fn a_refused_update_changes_nothing(store: &Store) {
     put(store, "a", "1");
     assert_eq!(store.kv().update(0, b"a", &mut |_| Err(Error::Overflow)), Err(Error::Overflow));
-    let both = [target("a"), target("b")];
-    assert_eq!(store.kv().update_many(&both, &mut |_| Err(Error::NotAFloat)), Err(Error::NotAFloat));
+    let refused = store.kv().derive(&[(0, b"a")], (0, b"b"), &mut |_, _| Err(Error::NotAFloat));
+    assert_eq!(refused, Err(Error::NotAFloat));
     assert_eq!((value(store, "a"), store.kv().len(0)), (bytes("1"), Ok(1)));
 }
 
-pub(crate) fn several_keys_are_updated_in_one_step(store: &Store) {
+pub(crate) fn a_key_is_derived_from_others(store: &Store) {
     let kv = store.kv();
     put_until(store, "a", "1", FAR);
-    put(store, "gone", vec![b'g'; 3000]);
-    let other = Target { db: 3, ..target("a") };
-    let unseen = Target { with_value: false, ..target("stays") };
-    put(store, "stays", "s");
-    kv.update_many(&[target("a"), other, target("gone"), unseen, target("none")], &mut |shown| {
-        let texts: Vec<_> = shown.iter().map(|current| current.map(|current| current.value.len())).collect();
-        assert_eq!(texts, [Some(1), None, Some(3000), Some(0), None]);
-        let copy = shown[0].unwrap().value.to_vec();
-        Ok(vec![
-            Update::Set(b"2"[..].into(), Expiry::Never),
-            Update::Set(copy.into(), FAR),
-            Update::Delete,
-            Update::Leave,
-            Update::Delete,
-        ])
-    })
-    .unwrap();
-    let mut copied = Vec::new();
-    assert_eq!((kv.get(3, b"a", &mut copied), copied, kv.ttl(3, b"a")), (Ok(true), b"1".to_vec(), Ok(Ttl::At(FAR_MS))));
-    assert_eq!((value(store, "a"), ttl(store, "a")), (bytes("2"), Ttl::Never));
-    assert_eq!((value(store, "gone"), value(store, "stays")), (None, bytes("s")));
-    assert_eq!((kv.len(0), kv.expiring(0), kv.len(3), kv.expiring(3)), (Ok(2), Ok(0), Ok(1), Ok(1)));
+    put(store, "b", vec![b'b'; 70_000]);
+    put_until(store, "to", "before", FAR);
+    kv.update(3, b"a", &mut |_| Ok(Update::Set(b"three"[..].into(), Expiry::Never))).unwrap();
+    let sources: [(u8, &[u8]); 4] = [(0, b"a"), (0, b"none"), (3, b"a"), (0, b"b")];
+    let derive = |to: (u8, &[u8]), update: &dyn Fn(Vec<u8>) -> Update<'static>| {
+        let mut before = None;
+        kv.derive(&sources, to, &mut |shown, target| {
+            before = Some(target.map(|target| target.expires_at));
+            let lens: Vec<_> = shown.iter().map(|source| source.map(|source| source.value.len())).collect();
+            assert_eq!(lens, [Some(1), None, Some(5), Some(70_000)]);
+            assert_eq!(shown[0].unwrap().expires_at, Some(FAR_MS));
+            Ok(update(shown.iter().flatten().flat_map(|source| source.value).copied().collect()))
+        })
+        .unwrap();
+        before.unwrap()
+    };
+    let sum = [&b"1three"[..], &[b'b'; 70_000]].concat();
+    assert_eq!(derive((0, b"to"), &|value| Update::Set(value.into(), Expiry::Never)), Some(Some(FAR_MS)));
+    assert!(value(store, "to") == Some(sum.clone()) && ttl(store, "to") == Ttl::Never);
+    assert_eq!(derive((0, b"to"), &|_| Update::Leave), Some(None));
+    assert_eq!(
+        (derive((7, b"new"), &|value| Update::Set(value.into(), FAR)), kv.ttl(7, b"new")),
+        (None, Ok(Ttl::At(FAR_MS)))
+    );
+    assert_eq!((kv.strlen(7, b"new"), kv.strlen(0, b"to")), (Ok(70_006), Ok(70_006)));
+    assert_eq!((derive((0, b"to"), &|_| Update::Delete), value(store, "to")), (Some(None), None));
+    assert_eq!(derive((0, b"to"), &|_| Update::Delete), None);
+    assert_eq!((kv.len(0), kv.expiring(0), kv.len(7), kv.expiring(7)), (Ok(2), Ok(1), Ok(1), Ok(1)));
 }
 
-pub(crate) fn an_update_of_too_many_keys_is_refused(store: &Store) {
-    let names: Vec<String> = (0..=MAX_BATCH_ROWS).map(|i| i.to_string()).collect();
-    let targets: Vec<_> = names.iter().map(|name| target(name)).collect();
-    let all = |targets: &[Target<'_>]| {
-        store.kv().update_many(targets, &mut |shown| Ok(vec![Update::Set(b"v"[..].into(), Expiry::Never); shown.len()]))
+pub(crate) fn a_key_is_derived_from_itself(store: &Store) {
+    let kv = store.kv();
+    put_until(store, "a", "1", FAR);
+    for expected in ["11", "1111"] {
+        kv.derive(&[(0, b"a"), (0, b"a")], (0, b"a"), &mut |shown, _| {
+            let both: Vec<u8> = shown.iter().flatten().flat_map(|source| source.value).copied().collect();
+            Ok(Update::Set(both.into(), Expiry::Keep))
+        })
+        .unwrap();
+        assert_eq!((value(store, "a"), ttl(store, "a"), kv.len(0)), (bytes(expected), Ttl::At(FAR_MS), Ok(1)));
+    }
+    kv.derive(&[(0, b"none")], (0, b"none"), &mut |_, _| Ok(Update::Set(b"new"[..].into(), Expiry::Keep))).unwrap();
+    assert_eq!((value(store, "none"), kv.len(0)), (bytes("new"), Ok(2)));
+}
+
+pub(crate) fn a_derivation_from_too_many_keys_is_refused(store: &Store) {
+    let names: Vec<String> = (0..MAX_BATCH_ROWS).map(|i| i.to_string()).collect();
+    let sources: Vec<(u8, &[u8])> = names.iter().map(|name| (0, name.as_bytes())).collect();
+    let derive = |sources: &[(u8, &[u8])], to: (u8, &[u8])| {
+        store.kv().derive(sources, to, &mut |_, _| Ok(Update::Set(b"v"[..].into(), Expiry::Never)))
     };
     let refused = Error::TooLarge { what: "keys in one step", len: MAX_BATCH_ROWS + 1, max: MAX_BATCH_ROWS };
-    assert_eq!((all(&targets), store.kv().len(0)), (Err(refused), Ok(0)));
-    assert_eq!((all(&targets[1..]), store.kv().len(0)), (Ok(()), Ok(MAX_BATCH_ROWS as u64)));
+    assert_eq!((derive(&sources, (0, b"to")), store.kv().len(0)), (Err(refused), Ok(0)));
+    assert_eq!((derive(&sources[1..], (0, b"to")), store.kv().len(0)), (Ok(()), Ok(1)));
     let long = vec![b'l'; 65_536];
-    let long = Target { key: &long, ..target("a") };
-    assert!(matches!(all(&[target("a"), long]), Err(Error::KeyTooLong { .. })));
-    assert!(all(&[Target { db: 16, ..target("a") }]).is_err());
+    assert!(matches!(derive(&[(0, &long)], (0, b"to")), Err(Error::KeyTooLong { .. })));
+    assert!(matches!(derive(&[], (0, &long)), Err(Error::KeyTooLong { .. })));
+    assert!(derive(&[(16, b"a")], (0, b"to")).is_err() && derive(&[], (16, b"to")).is_err());
 }
 
 pub(crate) fn a_full_space_refuses_updates_that_need_room(store: &Store) {
@@ -107,11 +124,9 @@ pub(crate) fn a_full_space_refuses_updates_that_need_room(store: &Store) {
         filled += 1;
     }
     assert_eq!(store.kv().update(0, b"new", &mut double), Err(Error::OutOfMemory));
-    let set = |_: &[Option<Current<'_>>]| Ok(vec![Update::Set(b"2"[..].into(), Expiry::Never); 2]);
-    assert_eq!(store.kv().update_many(&[target("f0"), target("new")], &mut { set }), Err(Error::OutOfMemory));
-    assert_eq!(value(store, "f0"), bytes("v"));
-    assert_eq!(store.kv().update_many(&[target("f0"), target("f1")], &mut { set }), Ok(()));
-    assert_eq!((value(store, "f0"), store.kv().len(0)), (bytes("2"), Ok(filled)));
+    let set = |to: &[u8]| store.kv().derive(&[], (0, to), &mut |_, _| Ok(Update::Set(b"2"[..].into(), Expiry::Never)));
+    assert_eq!((set(b"new"), value(store, "f0")), (Err(Error::OutOfMemory), bytes("v")));
+    assert_eq!((set(b"f0"), value(store, "f0"), store.kv().len(0)), (Ok(()), bytes("2"), Ok(filled)));
 }
 
 pub(crate) fn many_are_set_under_a_condition_with_an_expiry(store: &Store) {

@@ -1,6 +1,7 @@
 //! The key-value space of the in-memory store.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
@@ -12,10 +13,10 @@ use super::{
     turn::Locked,
 };
 use crate::store::{
-    Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble, Policy,
-    Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version,
-    kv::check,
-    limits::{DATABASES, MAX_BATCH_ROWS, MAX_VALUE_BYTES},
+    Condition, Current, Decide, Derive, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble, Policy,
+    Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Ttl, Update, Version,
+    kv::{check, check_few},
+    limits::{DATABASES, MAX_VALUE_BYTES},
     number,
 };
 
@@ -166,6 +167,22 @@ impl MemoryKeyspace {
         Ok(())
     }
 
+    /// Makes of a key of the open database what was decided.
+    fn apply(&self, open: &mut Open<'_>, key: &[u8], update: Update<'_>) -> Result<()> {
+        match update {
+            Update::Leave => {}
+            Update::Set(value, expiry) if !Expiry::has_passed(expiry.after(None), open.now_ms) => {
+                check_value(value.len(), MAX_VALUE_BYTES)?;
+                self.need_room(open, &[key])?;
+                let entry = open.get_mut().entry(key, Stored::new);
+                entry.value = Stored::String(value.into_owned());
+                entry.expires_at = expiry.after(entry.expires_at);
+            }
+            Update::Delete | Update::Set(..) => drop(open.get_mut().remove(key)),
+        }
+        Ok(())
+    }
+
     /// Replaces the value of one key, which is made if it is missing and keeps its expiry if it is not.
     fn put(&self, open: &mut Open<'_>, key: &[u8], value: Vec<u8>) -> Result<()> {
         self.need_room(open, &[key])?;
@@ -237,43 +254,26 @@ impl KvBackend for MemoryKeyspace {
     }
 
     fn update<'v>(&self, db: u8, key: &[u8], decide: &mut Decide<'_, 'v>) -> Result<()> {
-        self.update_many(&[Target { db, key, with_value: true }], &mut |current| Ok(vec![decide(current[0])?]))
+        check(db, key)?;
+        let mut open = self.open(db, &[key])?;
+        let update = decide(open.get().get(key).map(current))?;
+        self.apply(&mut open, key, update)
     }
 
-    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()> {
-        targets.iter().try_for_each(|target| check(target.db, target.key))?;
-        if targets.len() > MAX_BATCH_ROWS {
-            return Err(Error::TooLarge { what: "keys in one step", len: targets.len(), max: MAX_BATCH_ROWS });
-        }
-        let mut open = self.open(0, &[])?;
+    fn derive(&self, sources: &[(u8, &[u8])], to: (u8, &[u8]), decide: &mut Derive<'_>) -> Result<()> {
+        sources.iter().chain([&to]).try_for_each(|&(db, key)| check(db, key))?;
+        check_few(sources.len() + 1)?;
+        let mut open = self.open(to.0, &[to.1])?;
         let now_ms = open.now_ms;
-        let database = |target: &Target<'_>| usize::from(target.db);
-        self.freed(targets.iter().map(|at| open.databases[database(at)].free_expired(at.key, now_ms)).sum());
-        let shown: Vec<_> =
-            targets.iter().map(|at| open.databases[database(at)].get(at.key).map(|e| current(e, at))).collect();
-        let updates = decide(&shown)?;
-        for (target, update) in targets.iter().zip(&updates) {
-            open.db = database(target);
-            if let Update::Set(value, expiry) = update
-                && !Expiry::has_passed(expiry.after(None), now_ms)
-            {
-                check_value(value.len(), MAX_VALUE_BYTES)?;
-                self.need_room(&mut open, &[target.key])?;
-            }
-        }
-        for (target, update) in targets.iter().zip(updates) {
-            let database = &mut open.databases[database(target)];
-            match update {
-                Update::Leave => {}
-                Update::Set(value, expiry) if !Expiry::has_passed(expiry.after(None), now_ms) => {
-                    let entry = database.entry(target.key, Stored::new);
-                    entry.value = Stored::String(value.into_owned());
-                    entry.expires_at = expiry.after(entry.expires_at);
-                }
-                Update::Delete | Update::Set(..) => drop(database.remove(target.key)),
-            }
-        }
-        Ok(())
+        let freed = sources.iter().map(|&(db, key)| open.databases[usize::from(db)].free_expired(key, now_ms)).sum();
+        self.freed(freed);
+        let shown = |&(db, key): &(u8, &[u8])| open.databases[usize::from(db)].get(key).map(current);
+        let update = match decide(&sources.iter().map(shown).collect::<Vec<_>>(), shown(&to))? {
+            Update::Set(value, expiry) => Update::Set(Cow::Owned(value.into_owned()), expiry),
+            Update::Leave => Update::Leave,
+            Update::Delete => Update::Delete,
+        };
+        self.apply(&mut open, to.1, update)
     }
 
     fn getdel(&self, db: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -375,19 +375,6 @@ impl KvBackend for MemoryKeyspace {
         Ok(true)
     }
 
-    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool> {
-        let target = |(db, key), with_value| Target { db, key, with_value };
-        let mut copied = false;
-        self.update_many(&[target(from, true), target(to, false)], &mut |shown| {
-            let source = shown[0].filter(|_| replaced || shown[1].is_none());
-            copied = source.is_some();
-            let Some(source) = source else { return Ok(vec![Update::Leave; 2]) };
-            let expiry = source.expires_at.map_or(Expiry::Never, Expiry::At);
-            Ok(vec![Update::Leave, Update::Set(source.string()?.to_vec().into(), expiry)])
-        })?;
-        Ok(copied)
-    }
-
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {
         check(db, key)?;
         check(to, key)?;
@@ -478,9 +465,8 @@ impl KvBackend for MemoryKeyspace {
 }
 
 /// An entry as a change is shown it.
-fn current<'a>(entry: &'a Entry<Stored>, target: &Target<'_>) -> Current<'a> {
-    let value = if target.with_value { entry.value.string().unwrap_or_default() } else { &[] };
-    Current { kind: entry.value.kind(), value, expires_at: entry.expires_at }
+fn current(entry: &Entry<Stored>) -> Current<'_> {
+    Current { kind: entry.value.kind(), value: entry.value.string().unwrap_or_default(), expires_at: entry.expires_at }
 }
 
 fn check_value(len: usize, max: usize) -> Result<()> {

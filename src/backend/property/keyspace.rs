@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Store,
-    store::{Current, ExpireRule, Expiry, KvType, Pair, SetOptions, Target, Ttl, Update},
+    store::{Current, ExpireRule, Expiry, KvType, Pair, SetOptions, Ttl, Update},
 };
 
 /// A value: filler, or something that may be a number.
@@ -83,7 +83,7 @@ pub(super) enum KeyOp {
     MoveTo(usize, u8),
     Swap(u8, u8),
     Update(usize, Text, Expiry),
-    UpdateMany(usize, usize, Text, Expiry),
+    Derive(usize, usize, Text, Expiry),
     Touch(usize),
     SetUsage(usize, Option<u64>, Option<u32>),
     /// Whether anything is known of the use of the key, and of its bytes: what, is the backend's own affair.
@@ -119,7 +119,7 @@ pub(super) fn op() -> impl Strategy<Value = KeyOp> {
         1 => (0..3_u8, 0..17_u8).prop_map(|(one, other)| KeyOp::Swap(one, other)),
         4 => (key(), text(), expiry()).prop_map(|(number, text, expiry)| KeyOp::Update(number, text, expiry)),
         4 => (0..7_usize, 7..14_usize, text(), expiry())
-            .prop_map(|(one, other, text, expiry)| KeyOp::UpdateMany(one, other, text, expiry)),
+            .prop_map(|(one, other, text, expiry)| KeyOp::Derive(one, other, text, expiry)),
         1 => key().prop_map(KeyOp::Touch),
         1 => (key(), any::<Option<u64>>(), any::<Option<u32>>())
             .prop_map(|(key, idle, frequency)| KeyOp::SetUsage(key, idle, frequency)),
@@ -172,13 +172,13 @@ impl KeyOp {
             Self::Update(number, text, expiry) => {
                 kv.update(db, &key(*number), &mut |current| Ok(made_of(current, &text.bytes(), *expiry))).into()
             }
-            Self::UpdateMany(one, other, text, expiry) => {
-                let keys = [key(*one), key(*other)];
-                let targets = keys.each_ref().map(|key| Target { db, key, with_value: true });
-                let swap = &mut |shown: &[Option<Current<'_>>]| {
-                    Ok(vec![made_of(shown[1], &text.bytes(), *expiry), made_of(shown[0], &text.bytes(), *expiry)])
-                };
-                kv.update_many(&targets, swap).into()
+            Self::Derive(one, other, text, expiry) => {
+                let (one, other) = (key(*one), key(*other));
+                kv.derive(&[(db, &one), (db, &other)], (db, &other), &mut |shown, target| {
+                    let there = shown[1].is_some() && target.is_some();
+                    Ok(if there { made_of(shown[0], &text.bytes(), *expiry) } else { made_of(shown[1], &[], *expiry) })
+                })
+                .into()
             }
             Self::Touch(number) => kv.touch(db, &key(*number)).into(),
             Self::SetUsage(number, idle, frequency) => kv.set_usage(db, &key(*number), *idle, *frequency).into(),

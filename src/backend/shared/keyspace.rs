@@ -8,15 +8,13 @@ use super::{SharedStore, refused};
 use crate::{
     shm::{Change, KeyVersion, Kind, Record, SetRule},
     store::{
-        Condition, Current, Decide, DecideMany, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble,
-        Result, ScanPage, SetOptions, SetOutcome, Stat, Statistics, Target, Ttl, Update, Version, kv::check,
-        limits::MAX_BATCH_ROWS, number,
+        Condition, Current, Decide, Derive, Error, ExpireRule, Expiry, KeyUsage, KvBackend, KvType, LongDouble, Result,
+        ScanPage, SetOptions, SetOutcome, Stat, Statistics, Ttl, Update, Version,
+        kv::{check, check_few},
+        number,
     },
     sys::{clock, random},
 };
-
-/// One thing for each of a few keys, without an allocation.
-type Few<T> = SmallVec<[T; 4]>;
 
 /// The expiry after a change, or nothing if that time has passed.
 fn expiry_after(expiry: Expiry, before: u64, now_ms: u64) -> Option<u64> {
@@ -205,30 +203,23 @@ impl KvBackend for SharedStore {
         refusal
     }
 
-    fn update_many<'v>(&self, targets: &[Target<'_>], decide: &mut DecideMany<'_, 'v>) -> Result<()> {
-        targets.iter().try_for_each(|target| check(target.db, target.key))?;
-        if targets.len() > MAX_BATCH_ROWS {
-            return Err(Error::TooLarge { what: "keys in one step", len: targets.len(), max: MAX_BATCH_ROWS });
-        }
+    fn derive(&self, sources: &[(u8, &[u8])], to: (u8, &[u8]), decide: &mut Derive<'_>) -> Result<()> {
+        sources.iter().chain([&to]).try_for_each(|&(db, key)| check(db, key))?;
+        check_few(sources.len() + 1)?;
         let now_ms = clock::now_ms();
         let mut refusal = Ok(());
-        let targets: Few<_> = targets.iter().map(|target| (target.db, target.key, target.with_value)).collect();
-        let changed = self.keys.change_many(self.patience, now_ms, &targets, &mut |records| {
+        let derived = self.keys.derive(self.patience, now_ms, sources, to, &mut |records, target| {
             refusal = Ok(());
-            let shown: Few<_> = records.iter().map(|record| record.map(current)).collect();
-            match decide(&shown) {
-                Ok(updates) => updates
-                    .into_iter()
-                    .zip(records)
-                    .map(|(update, &record)| change_by(update, record, now_ms))
-                    .collect(),
+            let shown: SmallVec<[_; 4]> = records.iter().map(|record| record.map(current)).collect();
+            match decide(&shown, target.map(current)) {
+                Ok(update) => change_by(update, target, now_ms),
                 Err(error) => {
                     refusal = Err(error);
-                    Vec::new()
+                    Change::Leave
                 }
             }
         });
-        changed.map_err(refused)?;
+        derived.map_err(refused)?;
         refusal
     }
 
@@ -336,13 +327,6 @@ impl KvBackend for SharedStore {
 
     fn rename(&self, db: u8, from: &[u8], to: &[u8], if_absent: bool) -> Result<bool> {
         self.relocate((db, from), (db, to), if_absent)?.ok_or(Error::NoSuchKey)
-    }
-
-    fn copy(&self, from: (u8, &[u8]), to: (u8, &[u8]), replaced: bool) -> Result<bool> {
-        check(from.0, from.1)?;
-        check(to.0, to.1)?;
-        let copied = self.keys.copy(self.patience, clock::now_ms(), from, to, replaced).map_err(refused)?;
-        copied.ok_or(Error::WrongKind)
     }
 
     fn move_to(&self, db: u8, key: &[u8], to: u8) -> Result<bool> {

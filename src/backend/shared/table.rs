@@ -88,6 +88,7 @@ impl SharedTable {
                 column[..2].copy_from_slice(&(value.len() as u16).to_ne_bytes());
                 column[2..2 + value.len()].copy_from_slice(value);
                 let rest = &mut column[2 + value.len()..];
+                // A call for nothing costs as much as one for a little.
                 if !rest.is_empty() {
                     rest.fill(0);
                 }

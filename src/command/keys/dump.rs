@@ -9,7 +9,7 @@ use crate::command::{
     table::{Command, READ, WRITE},
     whole,
 };
-use crate::store::{Expiry, Target, Update};
+use crate::store::{Condition, Expiry, SetOptions};
 
 pub(crate) const COMMANDS: &[Command] = &[
     Command::new("dump", 2, dump)
@@ -141,13 +141,9 @@ fn restore_past(call: &Call<'_, '_>, key: &[u8], replace: bool) -> Answer {
 
 /// Makes a string in one step, unless there is such a key and it is not to be replaced: whether that is so.
 fn restore_string(call: &Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry, replace: bool) -> Answer<bool> {
-    let mut taken = false;
-    let target = Target { db: call.db(), key, with_value: false };
-    call.kv().update_many(&[target], &mut |shown| {
-        taken = shown[0].is_some() && !replace;
-        Ok(vec![if taken { Update::Leave } else { Update::Set(value.into(), expiry) }])
-    })?;
-    Ok(taken)
+    let condition = if replace { Condition::Always } else { Condition::IfAbsent };
+    let set = call.kv().set(call.db(), key, value, SetOptions { condition, expiry, ..SetOptions::default() })?;
+    Ok(!set.written)
 }
 
 #[cfg(test)]

@@ -60,9 +60,11 @@ fn encoding(call: &mut Call<'_, '_>) -> Answer {
     let key = call.key(2)?;
     let buffers = &call.env.state.buffers;
     let mut value = buffers.take();
-    let reply = match call.kv().get(call.db(), key, &mut value) {
-        Ok(true) => Reply::Text(string_encoding(&value)),
-        Ok(false) => Reply::Null,
+    // A long value is not read for that.
+    let reply = match call.kv().strlen(call.db(), key) {
+        Ok(len) if len > MAX_EMBEDDED_BYTES as u64 => Reply::Text("raw"),
+        Ok(_) if call.kv().get(call.db(), key, &mut value)? => Reply::Text(string_encoding(&value)),
+        Ok(_) => Reply::Null,
         Err(Error::WrongKind) if call.kv().is_packed(call.db(), key)? => Reply::Text("listpack"),
         Err(Error::WrongKind) => Reply::Text("hashtable"),
         Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ use crate::command::{
     table::{Command, DELETE_FAST, WRITE},
     whole,
 };
-use crate::store::{Error, limits::DATABASES};
+use crate::store::{Expiry, KvType, Update, limits::DATABASES};
 
 const SAME: &str = "ERR source and destination objects are the same";
 const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
@@ -63,10 +63,22 @@ fn copy(call: &mut Call<'_, '_>) -> Answer {
     if db == call.db() && from == to {
         return refuse(SAME);
     }
-    let copied = match call.kv().copy((call.db(), from), (db, to), replace) {
-        Err(Error::WrongKind) => copy_whole(call, from, (db, to), replace)?,
-        copied => copied?,
-    };
+    let (mut copied, mut is_hash) = (false, false);
+    call.kv().derive(&[(call.db(), from)], (db, to), &mut |sources, target| {
+        let source = sources[0].filter(|_| replace || target.is_none());
+        is_hash = source.is_some_and(|source| source.kind == KvType::Hash);
+        copied = source.is_some();
+        match source.filter(|_| !is_hash) {
+            Some(source) => {
+                let expiry = source.expires_at.map_or(Expiry::Never, Expiry::At);
+                Ok(Update::Set(source.string()?.into(), expiry))
+            }
+            None => Ok(Update::Leave),
+        }
+    })?;
+    if is_hash {
+        copied = copy_whole(call, from, (db, to), replace)?;
+    }
     if copied {
         call.count_writes(1);
         call.notify_in(db, Class::Generic, "copy_to", to);

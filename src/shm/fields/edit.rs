@@ -1,7 +1,7 @@
 //! Changes of a tree of fields: a new tree that shares with the old one all that stays.
 //!
-//! The items of a change are sorted like the tree. Each leaf that has some of them is gone through once, and every item becomes a
-//! [`Cut`]: what goes at one place, and what comes there. The new leaf is the old one's words with the cuts made, copied straight into a new block; only a leaf
+//! The items of a change are sorted like the tree. Each leaf that has some of them is gone through once, and every item that changes
+//! something becomes a [`Cut`]: what goes at one place, and what comes there. The new leaf is the old one's words with the cuts made, copied straight into a new block; only a leaf
 //! that became too full is put together in process memory, to be divided. The old node is listed as one that goes with the commit, and so are the
 //! blocks of values that are replaced. A node that became empty is left out.
 //!
@@ -36,6 +36,8 @@ const LISTED: u32 = 96;
 const SHELVED: u32 = 120;
 /// Words of fresh entries for which a thread keeps room from one change to the next.
 const KEPT_WORDS: usize = 8192;
+/// The same for cuts.
+const KEPT_CUTS: usize = 256;
 /// Places that are left to the record.
 const SPARE: u32 = 8;
 
@@ -225,7 +227,7 @@ struct Child {
 
 /// What stands in the place of a node: one node in nearly all cases.
 enum Children {
-    Few(Option<Child>),
+    One(Option<Child>),
     Many(Vec<Child>),
 }
 
@@ -234,7 +236,7 @@ impl std::ops::Deref for Children {
 
     fn deref(&self) -> &[Child] {
         match self {
-            Self::Few(child) => child.as_slice(),
+            Self::One(child) => child.as_slice(),
             Self::Many(children) => children,
         }
     }
@@ -308,9 +310,12 @@ fn with_plan<T>(body: impl FnOnce(Plan) -> (T, Plan)) -> T {
         static PLAN: Cell<Plan> = const { Cell::new(Plan { cuts: Vec::new(), fresh: Vec::new(), value: Vec::new() }) };
     }
     let (result, mut plan) = body(PLAN.try_with(Cell::take).unwrap_or_default());
+    plan.cuts.clear();
+    plan.fresh.clear();
+    plan.value.clear();
+    plan.cuts.shrink_to(KEPT_CUTS);
     plan.fresh.shrink_to(KEPT_WORDS);
     plan.value.shrink_to(8 * KEPT_WORDS);
-    plan.cuts.shrink_to(KEPT_WORDS);
     let _ = PLAN.try_with(|kept| kept.set(plan));
     result
 }
@@ -505,7 +510,11 @@ impl Editor<'_, '_, '_, '_, '_> {
     /// Writes the leaf that the plan makes of the old one's words, of so many words and entries; or several, if it is too full.
     fn leaves(&mut self, old: &[AtomicU64], (words, count): (usize, usize)) -> Result<Children, Stop> {
         if count == 0 {
-            return Ok(Children::Few(None));
+            return Ok(Children::One(None));
+        }
+        // Damaged lengths may leave less than that: nobody could read such a leaf.
+        if words < count * ENTRY_HEAD {
+            return Err(Stop::Torn);
         }
         if words <= NODE_WORDS {
             let (block, target) = self.take_words(LEAF, count, words)?;
@@ -516,7 +525,7 @@ impl Editor<'_, '_, '_, '_, '_> {
                 }
             });
             let first = self.blocks.segment().mem().word(heap::contents_at(block) + 8).load(Ordering::Relaxed);
-            return Ok(Children::Few(Some(Child { first, fields: count as u64, block })));
+            return Ok(Children::One(Some(Child { first, fields: count as u64, block })));
         }
         let mut draft = Vec::with_capacity(words);
         self.plan.each_word(old, |word| draft.push(word));

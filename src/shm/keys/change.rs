@@ -232,9 +232,7 @@ impl Keys {
         match encoded {
             None => {
                 let mut tally = Tally::of(writer.slot(), key.db);
-                self.list_removal(writer, &mut intent, key, seen, &mut tally);
-                let blocks = seen.value_block().into_iter().chain(seen.key_block());
-                blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
+                self.list_gone(writer, &mut intent, key, seen, &mut tally);
             }
             Some(encoded) => {
                 if self.update_word(writer, seen, &encoded, matches!(wanted, Change::Set(..)))? {

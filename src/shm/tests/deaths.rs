@@ -91,6 +91,11 @@ pub(super) fn lives(segment: &Segment, body: impl FnOnce(&Segment) + Send) -> bo
 /// Everything that can be read: rows, keys with their values, counters, tables.
 type State = (BTreeMap<Vec<u8>, Vec<u64>>, BTreeMap<Vec<u8>, Vec<u8>>, Vec<(Vec<u8>, i64)>, Vec<String>);
 
+/// The values of all sources, one behind the other.
+fn both_values<'s>(shown: &[Option<Record<'s>>], _: Option<Record<'s>>) -> Change<'s> {
+    Change::Set(shown.iter().flatten().flat_map(|source| source.value).copied().collect(), u64::MAX)
+}
+
 fn read_state(segment: &Segment) -> State {
     let mut rows = BTreeMap::new();
     if let Ok(table) = Tables::find(segment, None, "t") {
@@ -374,8 +379,6 @@ deaths! {
         Keys::new(segment).change(None, NOW, 0, b"tree", false, &mut |_| Change::Remove).unwrap();
     };
     key_add: some_keys, |segment| { Keys::new(segment).add_int(None, NOW, 0, b"number", 1).unwrap(); };
-    key_copy: some_keys, |segment| { Keys::new(segment).copy(None, NOW, (0, b"block"), (7, b"new"), false).unwrap(); };
-    key_copy_over: some_keys, |segment| { Keys::new(segment).copy(None, NOW, (0, b"tree"), (0, b"block"), true).unwrap(); };
     key_rename: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (0, b"block"), false).unwrap(); };
     key_rename_new: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"block"), (0, b"new"), false).unwrap(); };
     key_batch: some_keys, |segment| {
@@ -396,13 +399,15 @@ deaths! {
         pairs.extend(names.iter().map(|name| (name.as_bytes(), &b"value"[..])));
         Keys::new(segment).set_many(None, NOW, 0, &pairs, &SetRule::ANY).unwrap();
     };
-    key_change_many: some_keys, |segment| {
-        let targets: [(u8, &[u8], bool); 4] = [(0, b"tree", true), (1, b"new", true), (0, b"block", true), (0, b"small", false)];
-        let change = &mut |shown: &[Option<Record<'_>>]| {
-            let value = shown[0].map_or(&[][..], |record| record.value).to_vec();
-            vec![Change::Remove, Change::Set(value.into(), 0), Change::Set(b"n"[..].into(), u64::MAX), Change::Leave]
-        };
-        Keys::new(segment).change_many(None, NOW, &targets, change).unwrap();
+    key_derive: some_keys, |segment| {
+        let both = &mut both_values;
+        Keys::new(segment).derive(None, NOW, &[(0, b"tree"), (0, b"block"), (0, b"none")], (0, b"small"), both).unwrap();
+    };
+    key_derive_new: some_keys, |segment| {
+        Keys::new(segment).derive(None, NOW, &[(0, b"small"), (0, b"block")], (7, b"new"), &mut both_values).unwrap();
+    };
+    key_derive_away: some_keys, |segment| {
+        Keys::new(segment).derive(None, NOW, &[(0, b"small")], (0, b"tree"), &mut |_, _| Change::Remove).unwrap();
     };
     key_move: some_keys, |segment| { Keys::new(segment).rename(None, NOW, (0, b"tree"), (7, b"tree"), true).unwrap(); };
     key_swap: some_keys, |segment| Keys::new(segment).swap_databases(None, 0, 9).unwrap();

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use store_master::{
     Column, Counter, Table, row,
-    store::{Condition, Error, ExpireRule, Expiry, FieldUpdate, SetOptions, Targets, ValueRef},
+    store::{Condition, Error, ExpireRule, Expiry, FieldUpdate, SetOptions, Targets, Update, ValueRef},
 };
 
 use super::{
@@ -76,6 +76,12 @@ impl Operation {
         }
         answer
     }
+}
+
+fn copy(context: &Context, from: &[u8], to: &[u8]) -> Result<(), Error> {
+    context.store.kv().derive(&[(0, from)], (0, to), &mut |sources, _| {
+        Ok(sources[0].map_or(Update::Leave, |source| Update::Set(source.value.into(), Expiry::Never)))
+    })
 }
 
 pub(super) fn said<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -305,8 +311,8 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation!(Keys "key-persist" on [SOME], |c| said(
         c.store.kv().expire(0, b"expiring", Expiry::Never, ExpireRule::Always)
     )),
-    operation!(Keys "copy" on [SOME, OVERFLOW], |c| said(c.store.kv().copy((0, b"small"), (0, b"new"), false))),
-    operation!(Keys "copy-over" on [SOME, HOT], |c| said(c.store.kv().copy((0, b"block"), (0, b"small"), true))),
+    operation!(Keys "copy" on [SOME, OVERFLOW], |c| said(copy(c, b"small", b"new"))),
+    operation!(Keys "copy-over" on [SOME, HOT], |c| said(copy(c, b"block", b"small"))),
     operation!(Keys "rename" on [SOME, OVERFLOW], |c| said(c.store.kv().rename(0, b"small", b"new", false))),
     operation!(Keys "rename-over" on [SOME, OVERFLOW, HOT], |c| said(c.store.kv().rename(0, b"small", b"block", false))),
     operation!(Keys "rename-block" on [SOME], |c| said(c.store.kv().rename(0, b"block", b"new", false))),
