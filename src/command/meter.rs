@@ -308,6 +308,20 @@ mod tests {
         assert_eq!(tally.errors().collect::<Vec<_>>(), [(b"ERR".to_vec(), 4)]);
     }
 
+    // A pipeline of commands that copy a long value each, and were taken for quick, kept a worker for seconds.
+    #[test]
+    fn what_a_command_does_with_a_long_value_is_timed_alone() {
+        let server = Server::new();
+        let meter = &server.state.meter;
+        meter.announce(false);
+        for (request, in_run) in
+            [("GET a", 1), ("APPEND a x", 0), ("GET a", 1), ("GETBIT a 1", 0), ("OBJECT ENCODING a", 1)]
+        {
+            server.run(request);
+            assert_eq!(meter.run_calls.get(), in_run, "{request}");
+        }
+    }
+
     #[test]
     fn quick_commands_in_a_pipeline_share_the_time_of_their_run() {
         let server = Server::new();

@@ -1,7 +1,7 @@
 //! Several keys of a space at once: locked together, or read as of one instant without a lock.
 //!
 //! *Locked*: first the home groups of all keys in ascending order, then their rows in ascending order; every operation on several
-//! keys goes this way, so no two of them wait for each other in a circle. Under its home group's lock an absent key stays absent.
+//! keys goes this way, or takes the groups of those keys alone that are absent, so no two of them wait for each other in a circle. Under its home group's lock an absent key stays absent.
 //!
 //! *Read*: each key leaves a [`Witness`] behind, and the answers are believed if every witness still stands at the end. A row
 //! testifies by its sequence; an absence by the counts of the key's home group, in which every insertion shows.

@@ -607,7 +607,9 @@ impl Editor<'_, '_, '_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
+
+    use super::{super::Fields, *};
     use crate::shm::SegmentOptions;
 
     /// A change was refused for want of memory once its ledgers had used up the journal, after some 190,000 blocks.
@@ -629,5 +631,93 @@ mod tests {
             assert_eq!(segment.memory_use().keys, 0, "commits: {commits}");
         }
         assert!(segment.memory_use().pages > pages);
+    }
+
+    /// Goes on after an edit as after its commit: what is new stays, what is old goes.
+    fn settle(segment: &Segment, writer: &Writer<'_>) {
+        heap::free_old(segment, writer.slot());
+        writer.slot().journal.new_len.store(0, Ordering::Relaxed);
+        writer.slot().journal.old_len.store(0, Ordering::Relaxed);
+    }
+
+    /// Fields of three hashes only, so that many share one: set, removed and left in one change, in any order, against a map.
+    #[test]
+    fn fields_that_share_a_hash_are_told_apart() {
+        let segment = Segment::create(SegmentOptions::new().memory(32 << 20).max_keys(512)).unwrap();
+        let names: Vec<Vec<u8>> = (0..45_usize).map(|n| vec![b'a' + (n % 26) as u8; 1 + n]).collect();
+        let (mut root, mut map, mut state) = (None, BTreeMap::new(), 1_u64);
+        let mut dice = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        for _ in 0..3000 {
+            let mut chosen: Vec<usize> = (0..1 + dice(5)).map(|_| dice(45) as usize).collect();
+            chosen.dedup();
+            let mut changes: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
+            for name in chosen {
+                if changes.iter().all(|(other, _)| *other != name) {
+                    let value = (dice(3) > 0).then(|| vec![b'v'; dice(60) as usize]);
+                    changes.push((name, value));
+                }
+            }
+            let item = |(number, (name, _)): (usize, &(usize, _))| Item {
+                hash: *name as u64 % 3,
+                field: &names[*name],
+                number,
+            };
+            let mut items: Vec<Item<'_>> = changes.iter().enumerate().map(item).collect();
+            items.sort_by_key(|item| item.hash);
+            let writer = Writer::enter(&segment).unwrap();
+            let edited = edit(&writer, root, &items, true, &mut |number, value| {
+                let (name, wanted) = &changes[number];
+                assert_eq!(value.map(<[u8]>::to_vec), map.get(&(*name as u64 % 3, names[*name].clone())).cloned());
+                wanted.clone().map_or(FieldChange::Remove, |value| FieldChange::Set(value.into()))
+            });
+            for (name, value) in changes {
+                let place = (name as u64 % 3, names[name].clone());
+                match value {
+                    Some(value) => drop(map.insert(place, value)),
+                    None => drop(map.remove(&place)),
+                }
+            }
+            match edited {
+                Ok(Edited::Root(now, len)) => {
+                    assert_eq!(len, map.len() as u64);
+                    root = Some(now);
+                }
+                Ok(Edited::Empty) => root = None,
+                Ok(Edited::Same) => {}
+                Err(_) => panic!("there is room, and nothing is damaged"),
+            }
+            settle(&segment, &writer);
+            let mut found = BTreeMap::new();
+            if let Some(root) = root {
+                let all = Fields::new(&segment, root, map.len() as u64);
+                let note = &mut |hash, field: &[u8], value: &[u8]| {
+                    found.insert((hash, field.to_vec()), value.to_vec()).is_none()
+                };
+                all.each_from(0, note).unwrap();
+            }
+            assert!(found == map);
+        }
+        assert!(root.is_some() && map.len() > 10);
+    }
+
+    /// What lengths are damaged to say, the leaf that would be left could be read by nobody.
+    #[test]
+    fn a_leaf_that_would_make_no_sense_is_not_written() {
+        let segment = Segment::create(SegmentOptions::new().memory(32 << 20).max_keys(512)).unwrap();
+        let writer = Writer::enter(&segment).unwrap();
+        let item = |number: usize, field: &'static [u8]| Item { hash: number as u64, field, number };
+        let both = [item(0, b"one"), item(1, b"two")];
+        let set = &mut |_: usize, _: Option<&[u8]>| FieldChange::Set(b"value"[..].into());
+        let Ok(Edited::Root(root, 2)) = edit(&writer, None, &both, false, set) else { panic!("there is room") };
+        settle(&segment, &writer);
+        let words = heap::contents(&segment, root, 8 * 7).unwrap();
+        assert_eq!(words[2].load(Ordering::Relaxed), lens(3, 5, false));
+        // The first entry spans both.
+        words[2].store(lens(3, 21, false), Ordering::Relaxed);
+        let removed = edit(&writer, Some(root), &both[..1], false, &mut |_, _| FieldChange::Remove);
+        assert!(matches!(removed, Err(Stop::Torn)));
     }
 }
