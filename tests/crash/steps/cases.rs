@@ -104,7 +104,7 @@ impl Effort {
     fn new(options: &Options) -> Self {
         let only = options.point.as_deref().and_then(Only::parse);
         match options.full {
-            true => Self { points: 2000, images: 60, in_recovery: 32, rivals: 1, beside: 24, both: true, only },
+            true => Self { points: 2000, images: 30, in_recovery: 24, rivals: 1, beside: 20, both: true, only },
             false => Self { points: 12, images: 1, in_recovery: 4, rivals: 9, beside: 3, both: false, only },
         }
     }
