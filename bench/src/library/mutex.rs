@@ -14,8 +14,13 @@ use super::{
     maps::{Buffer, Copied, Map, ROW},
 };
 
+const FREE: u64 = 0;
+const USED: u64 = 1;
+const TOMBSTONE: u64 = 2;
+
 #[repr(C)]
 struct Entry {
+    /// [`FREE`], [`USED`] or [`TOMBSTONE`].
     used: u64,
     key: Key,
     row: Copied,
@@ -44,7 +49,7 @@ impl Locked {
         Self { lock, entries: entries.cast(), mask: places - 1, out: Buffer::default(), _memory: memory }
     }
 
-    /// The place of a key, or the free one where it would stand. The caller holds the lock.
+    /// The place that a key has or had, or the free one where it would stand. The caller holds the lock.
     #[inline(always)]
     fn place(&self, key: &Key) -> *mut Entry {
         let hasher = BuildHasherDefault::<rapidhash::fast::RapidHasher<'static>>::new();
@@ -54,7 +59,7 @@ impl Locked {
             let entry = unsafe { self.entries.add(at) };
             // SAFETY: the lock is held, so nobody writes.
             let found = unsafe { &*entry };
-            if found.used == 0 || (found.used == 1 && found.key == *key) {
+            if found.used == FREE || found.key == *key {
                 return entry;
             }
             at = (at + 1) & self.mask;
@@ -75,7 +80,7 @@ impl Map for Locked {
         let mut out = [0; ROW];
         let found = self.locked(key, |entry| {
             out = entry.row;
-            entry.used == 1
+            entry.used == USED
         });
         self.out.0 = out;
         std::hint::black_box(&self.out.0);
@@ -89,7 +94,7 @@ impl Map for Locked {
 
     #[inline]
     fn set(&mut self, key: &Key, row: &Copied) {
-        self.locked(key, |entry| (entry.used, entry.key, entry.row) = (1, *key, *row));
+        self.locked(key, |entry| (entry.used, entry.key, entry.row) = (USED, *key, *row));
     }
 
     #[inline]
@@ -112,12 +117,33 @@ impl Map for Locked {
         })
     }
 
-    /// Leaves a tombstone.
+    /// Leaves a tombstone, where the key finds its place again.
     fn remove(&mut self, key: &Key) -> bool {
         self.locked(key, |entry| {
-            let was = entry.used == 1;
-            entry.used = if was { 2 } else { 0 };
+            let was = entry.used == USED;
+            if was {
+                entry.used = TOMBSTONE;
+            }
             was
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::{keys::key, maps::row};
+
+    /// Tombstones were not used again, so that in the end no place was free and a search did not end.
+    #[test]
+    fn deleted_rows_do_not_fill_the_table() {
+        let mut table = Locked::new(10);
+        for n in 0..1000 {
+            let key = key(n % 10);
+            table.remove(&key);
+            table.set(&key, &row(u64::from(n)));
+        }
+        assert!(!table.get(&key(10)) && table.get(&key(9)));
+        assert!(table.remove(&key(9)) && !table.remove(&key(9)) && !table.get(&key(9)));
     }
 }
