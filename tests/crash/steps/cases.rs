@@ -139,9 +139,9 @@ impl Effort {
         }
     }
 
-    /// A choice of the segments that kills left.
-    pub(super) fn choose_images<T>(&self, images: Vec<T>) -> Vec<T> {
-        spread(images, self.images)
+    /// From how many of the segments that kills left recovery is killed.
+    pub(super) fn images(&self) -> usize {
+        self.images
     }
 
     /// A choice of the points of the recovery of segment number `image`: others for each segment, since the recoveries from one

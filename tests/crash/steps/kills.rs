@@ -26,7 +26,7 @@ pub(super) fn run(case: &Case, effort: &Effort, report: &mut Report) {
     let legal = legal_states(&mut ground, &context, case.operation, &Image::default());
     if effort.wants_alone() {
         let left = kill_operation(case, effort, &mut ground, &context, &legal, report);
-        for left in effort.choose_images(left) {
+        for left in left {
             kill_recovery(case, effort, &mut ground, &context, &legal, &left, report);
         }
     }
@@ -57,6 +57,10 @@ fn kill_operation(
         let verdicts = survivors(ground, context, case, legal, &image, &effort.meets(number));
         report.killed(case, Kind::Operation, &point.to_string(), trace.rip(point), exact, verdicts);
         left.entry(image.hash).or_insert(Left { number, point, image });
+        // Those of the least hashes are a choice of all. More would be copied, page by page, by every fork.
+        if left.len() > effort.images() {
+            left.pop_last();
+        }
     }
     left.into_values().collect()
 }
