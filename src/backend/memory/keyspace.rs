@@ -406,7 +406,7 @@ impl KvBackend for MemoryKeyspace {
         self.freed(open.get_mut().free_all_expired(now_ms));
         let keys = open.get().len();
         // Without randomness the first key is as good as any.
-        let chosen = getrandom::u64().unwrap_or(0).checked_rem(keys).unwrap_or(0);
+        let chosen = crate::sys::random::quick().checked_rem(keys).unwrap_or(0);
         Ok(open.get().iter().nth(chosen as usize).map(|entry| entry.key.clone()))
     }
 

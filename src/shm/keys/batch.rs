@@ -113,10 +113,7 @@ impl Keys {
         for ((key, encoded), seen) in keys.iter().zip(&encoded).zip(&found) {
             match seen {
                 Some(seen) => {
-                    self.list_update(writer, &mut intent, *key, seen, encoded, &mut tally);
-                    if let Some((block, form)) = replaced_block(seen, encoded) {
-                        heap::list_old(writer.slot(), block, form);
-                    }
+                    self.list_replacement(writer, &mut intent, *key, seen, encoded, &mut tally);
                 }
                 None => {
                     let free = unused.next().expect("a record was claimed for every absent key");

@@ -239,10 +239,7 @@ impl Keys {
                     return Ok(Step::Done);
                 }
                 let mut tally = Tally::of(writer.slot(), key.db);
-                self.list_update(writer, &mut intent, key, seen, &encoded, &mut tally);
-                if let Some((block, form)) = replaced_block(seen, &encoded) {
-                    heap::list_old(writer.slot(), block, form);
-                }
+                self.list_replacement(writer, &mut intent, key, seen, &encoded, &mut tally);
             }
         }
         intent.carry_out(writer, &self.space)?;
@@ -317,6 +314,77 @@ impl Keys {
             sequence: free.sequence,
             hash: key.hash,
             cells: tally.after(1, i64::from(encoded.words[EXPIRE_WORD] != 0)),
+        };
+        intent.push(&self.segment, writer.slot(), KEYS_SPACE, &change, 0, &[]);
+    }
+
+    /// Lists that a record is replaced by another, and what it held goes.
+    pub(super) fn list_replacement(
+        &self,
+        writer: &Writer<'_>,
+        intent: &mut Intent,
+        key: Key<'_>,
+        before: &Seen,
+        encoded: &Encoded,
+        tally: &mut Tally,
+    ) {
+        self.list_update(writer, intent, key, before, encoded, tally);
+        if let Some((block, form)) = replaced_block(before, encoded) {
+            heap::list_old(writer.slot(), block, form);
+        }
+    }
+
+    /// Lists that a key gets a new record, in the place of `before` or in a free one; false if there is none.
+    pub(super) fn put<'a>(
+        &'a self,
+        writer: &mut Writer<'a>,
+        intent: &mut Intent,
+        key: Key<'_>,
+        before: Option<&Seen>,
+        encoded: &Encoded,
+        tally: &mut Tally,
+    ) -> bool {
+        if let Some(before) = before {
+            self.list_replacement(writer, intent, key, before, encoded, tally);
+            return true;
+        }
+        let free = self.claim(writer);
+        if let Some(free) = &free {
+            self.list_insert(writer, intent, key, free, encoded, tally);
+        }
+        free.is_some()
+    }
+
+    /// Lists that a record goes, with all its blocks.
+    pub(super) fn list_gone(
+        &self,
+        writer: &Writer<'_>,
+        intent: &mut Intent,
+        key: Key<'_>,
+        seen: &Seen,
+        tally: &mut Tally,
+    ) {
+        let blocks = seen.value_block().into_iter().chain(seen.key_block());
+        blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
+        self.list_removal(writer, intent, key, seen, tally);
+    }
+
+    /// Lists that a record goes; its blocks are the caller's affair.
+    pub(super) fn list_removal(
+        &self,
+        writer: &Writer<'_>,
+        intent: &mut Intent,
+        key: Key<'_>,
+        seen: &Seen,
+        tally: &mut Tally,
+    ) {
+        let change = RowChange {
+            action: action::DELETE,
+            row: seen.row,
+            meta: seen.meta,
+            sequence: seen.sequence,
+            hash: key.hash,
+            cells: tally.after(-1, -i64::from(seen.expire_at() != 0)),
         };
         intent.push(&self.segment, writer.slot(), KEYS_SPACE, &change, 0, &[]);
     }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::{
     super::{
         batch::{self, Few},
-        heap,
-        journal::{Intent, RowChange},
+        journal::Intent,
         locks::Writer,
         rows::is_past,
         segment::Refusal,
@@ -18,9 +17,8 @@ use super::{
     },
     Change, Keys, Record,
     change::{DEFEATS, Step},
-    record::{Encoded, Seen, Tally, replaced_block},
+    record::{Seen, Tally},
 };
-use shm_layout::{KEYS_SPACE, slot::action};
 
 /// Says what becomes of a key, by what the others hold and what it is itself; its own value is not shown. The answer is no [`Change::Expire`].
 pub type Derive<'d> = dyn for<'s> FnMut(&[Option<Record<'s>>], Option<Record<'s>>) -> Change<'s> + 'd;
@@ -174,63 +172,5 @@ impl Keys {
             }
         }
         Ok(true)
-    }
-
-    /// Lists that a key gets a new record, in the place of `before` or in a free one; false if there is none.
-    pub(super) fn put<'a>(
-        &'a self,
-        writer: &mut Writer<'a>,
-        intent: &mut Intent,
-        key: Key<'_>,
-        before: Option<&Seen>,
-        encoded: &Encoded,
-        tally: &mut Tally,
-    ) -> bool {
-        if let Some(before) = before {
-            self.list_update(writer, intent, key, before, encoded, tally);
-            if let Some((block, form)) = replaced_block(before, encoded) {
-                heap::list_old(writer.slot(), block, form);
-            }
-            return true;
-        }
-        let free = self.claim(writer);
-        if let Some(free) = &free {
-            self.list_insert(writer, intent, key, free, encoded, tally);
-        }
-        free.is_some()
-    }
-
-    /// Lists that a record goes, with all its blocks.
-    pub(super) fn list_gone(
-        &self,
-        writer: &Writer<'_>,
-        intent: &mut Intent,
-        key: Key<'_>,
-        seen: &Seen,
-        tally: &mut Tally,
-    ) {
-        let blocks = seen.value_block().into_iter().chain(seen.key_block());
-        blocks.for_each(|(block, form)| heap::list_old(writer.slot(), block, form));
-        self.list_removal(writer, intent, key, seen, tally);
-    }
-
-    /// Lists that a record goes; its blocks are the caller's affair.
-    pub(super) fn list_removal(
-        &self,
-        writer: &Writer<'_>,
-        intent: &mut Intent,
-        key: Key<'_>,
-        seen: &Seen,
-        tally: &mut Tally,
-    ) {
-        let change = RowChange {
-            action: action::DELETE,
-            row: seen.row,
-            meta: seen.meta,
-            sequence: seen.sequence,
-            hash: key.hash,
-            cells: tally.after(-1, -i64::from(seen.expire_at() != 0)),
-        };
-        intent.push(&self.segment, writer.slot(), KEYS_SPACE, &change, 0, &[]);
     }
 }
